@@ -1,0 +1,88 @@
+"""Events: what the core did, in order.  Like a command, an event is one fixed record everywhere.
+
+Units as in ``commands``.  Record: little-endian, 72 bytes.  The first event of a command tells its fate.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple
+
+
+class EventKind(IntEnum):
+    """What happened; which fields each kind fills is said here (``market_id`` and ``sequence`` always are)."""
+
+    #: A PLACE passed all checks.  order_id, side, price, quantity, leaves = quantity, other_id = user.
+    ACCEPTED = 1
+    #: The command was refused and changed nothing.  order_id, reason.
+    REJECTED = 2
+    #: order_id = taker, other_id = maker, side = the taker's, price = the maker's, quantity;
+    #: leaves and other_leaves = what taker and maker have left in all (hidden part included).
+    TRADE = 3
+    #: The order now rests in the book.  side, price, leaves, quantity = visible part, priority.
+    RESTED = 4
+    #: The order ended unfilled in part.  side, price, quantity = lots cancelled, reason; RESTING if it left the book;
+    #: other_leaves = the visible part that left the book.
+    CANCELLED = 5
+    #: As CANCELLED, because its time had come.
+    EXPIRED = 6
+    #: quantity lots were taken off a resting order.  side, price, leaves, reason; other_leaves = visible part now.
+    REDUCED = 7
+    #: The order was changed.  side, price = new, quantity = new total, leaves, other_id = stop price now,
+    #: priority = 0 if it lost its place (RESTED or TRADE follow) or kept its own number if it kept it,
+    #: in which case other_leaves = visible part now; RESTING if it was in the book.
+    AMENDED = 8
+    #: A stop order waits outside the book.  side, price = stop price, leaves, priority.
+    PENDING = 9
+    #: A stop order enters the market.  side, price = the trade price that did it, leaves.
+    TRIGGERED = 10
+    #: An iceberg shows its next part, at the back of its level.  side, price, quantity = visible part, leaves, priority.
+    REFILLED = 11
+    #: The market's state changed to ``reason`` (a MarketState number).
+    STATE_CHANGED = 12
+    #: The market's rules changed.
+    CONFIGURED = 13
+
+
+class EventFlag(IntFlag):
+    """Marks on an event."""
+
+    #: The order was in the book (it counted in its level) when this happened.
+    RESTING = 1
+
+
+class Event(NamedTuple):
+    """One event; see EventKind for what the fields mean."""
+
+    kind: int
+    reason: int
+    side: int
+    flags: int
+    market_id: int
+    sequence: int
+    order_id: int
+    other_id: int
+    price: int
+    quantity: int
+    leaves: int
+    other_leaves: int
+    priority: int
+
+
+_RECORD: Final = struct.Struct("<4BI8q")
+EVENT_SIZE: Final = _RECORD.size
+
+
+def encode_event(event: Event) -> bytes:
+    """Write one event as its record."""
+    return _RECORD.pack(*event)
+
+
+def encode_events(events: Iterable[Event]) -> bytes:
+    """Write events end to end."""
+    return b"".join(_RECORD.pack(*event) for event in events)
+
+
+def decode_events(batch: bytes | memoryview) -> Iterator[Event]:
+    """Read a batch back; struct.error if it is not a whole number of records."""
+    return map(Event._make, _RECORD.iter_unpack(batch))
