@@ -26,11 +26,12 @@ class EventKind(IntEnum):
     CANCELLED = 5
     #: As CANCELLED, because its time had come.
     EXPIRED = 6
-    #: quantity lots were taken off a resting order.  side, price, leaves, reason; other_leaves = visible part now.
+    #: quantity lots were taken off a resting order.  side, price, leaves, reason;
+    #: other_id and other_leaves = its visible part before and now.
     REDUCED = 7
-    #: The order was changed.  side, price = new, quantity = new total, leaves, other_id = stop price now,
-    #: priority = 0 if it lost its place (RESTED or TRADE follow) or kept its own number if it kept it,
-    #: in which case other_leaves = visible part now; RESTING if it was in the book.
+    #: The order was changed.  side, price = new, quantity = new total, leaves.  If it kept its place (RESTING):
+    #: other_id and other_leaves = its visible part before and now, priority = its own.  If it waits as a stop:
+    #: other_id = stop price now, priority = its own.  Else it lost its place: PULLED came before, TRADE or RESTED follow.
     AMENDED = 8
     #: A stop order waits outside the book.  side, price = stop price, leaves, priority.
     PENDING = 9
@@ -42,6 +43,9 @@ class EventKind(IntEnum):
     STATE_CHANGED = 12
     #: The market's rules changed.
     CONFIGURED = 13
+    #: An order leaves its place in the book because an amendment costs it its priority.  side, price = the old one,
+    #: leaves, other_leaves = the visible part that left.
+    PULLED = 14
 
 
 class EventFlag(IntFlag):
