@@ -1,5 +1,6 @@
-"""How an order is read from its row: one list of columns and one function, for recovery and for queries."""
+"""How orders and trades are read from their rows: one list of columns each, for recovery and for queries."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -10,10 +11,11 @@ from trade_engine.domain.enums import (
     OrderType,
     Reason,
     SelfTradePrevention,
+    SettlementStatus,
     Side,
     TimeInForce,
 )
-from trade_engine.domain.orders import Order
+from trade_engine.domain.orders import Order, Trade
 
 
 def _units(column: str, name: str) -> str:
@@ -86,3 +88,54 @@ def order_from_row(row: asyncpg.Record, user: int = 0) -> Order:
         filled_us=row["filled_us"],
         cancelled_us=row["cancelled_us"],
     )
+
+
+#: The select list that ``trade_from_row`` reads, of table ``trades``.
+TRADE_COLUMNS: Final = ", ".join(
+    (
+        "trade_id::TEXT AS trade_id", "sequence", "market_id", _units("price", "price"),
+        _units("quantity", "quantity"), _units("notional", "notional"), "buyer_order_id::TEXT AS buyer_order_id",
+        "seller_order_id::TEXT AS seller_order_id", "buyer_user_id::TEXT AS buyer_user_id",
+        "seller_user_id::TEXT AS seller_user_id", _units("buyer_fee", "buyer_fee"),
+        _units("seller_fee", "seller_fee"), "buyer_fee_asset", "seller_fee_asset", "is_buyer_maker",
+        _us("executed_at", "executed_us"), "settlement_status",
+    )
+)  # fmt: skip
+
+
+def trade_from_row(row: asyncpg.Record) -> Trade:
+    """The trade of a row selected with TRADE_COLUMNS."""
+    values = dict(row)
+    values["settlement_status"] = SettlementStatus[values["settlement_status"]]
+    return Trade(**values)
+
+
+async def find_order(pool: asyncpg.Pool, order_id: str) -> Order | None:
+    """One committed order by its id."""
+    row = await pool.fetchrow(f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = $1", order_id)
+    return order_from_row(row) if row else None
+
+
+async def find_client_orders(pool: asyncpg.Pool, keys: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Which of the (user id, client order id) pairs are taken, and by which order."""
+    rows = await pool.fetch(
+        "SELECT c.user_id::TEXT, c.client_order_id, c.order_id::TEXT FROM client_orders c"
+        " JOIN unnest($1::UUID[], $2::TEXT[]) AS k (user_id, client_order_id) USING (user_id, client_order_id)",
+        [user_id for user_id, _ in keys],
+        [client_order_id for _, client_order_id in keys],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def trades_of_taker(pool: asyncpg.Pool, order: Order) -> list[Trade]:
+    """The trades an order made when it came in, first to last."""
+    side, maker_is_buyer = ("buyer", False) if order.side is Side.BUY else ("seller", True)
+    rows = await pool.fetch(
+        f"SELECT {TRADE_COLUMNS} FROM trades WHERE {side}_user_id = $1 AND trade_id >= uuid7_floor($2)"
+        f" AND {side}_order_id = $3 AND is_buyer_maker = $4 ORDER BY trade_id",
+        order.user_id,
+        datetime.fromtimestamp(order.created_us / 1e6, UTC) - timedelta(milliseconds=1),
+        order.order_id,
+        maker_is_buyer,
+    )
+    return [trade_from_row(row) for row in rows]
