@@ -3,7 +3,6 @@
 Owns the writer's own connection.  What it raises tells what is known of the batch's fate.
 """
 
-import asyncio
 from typing import Any
 
 import asyncpg
@@ -95,7 +94,7 @@ class Writer:
             if error.sqlstate is not None and error.sqlstate[:2] in ("08", "57"):
                 raise CommitUnknown(str(error)) from error
             raise CommitRefused(f"{error.sqlstate}: {error}") from error
-        except (OSError, TimeoutError, asyncio.TimeoutError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             raise CommitUnknown(repr(error)) from error
         except (ValueError, OverflowError, TypeError) as error:
             raise CommitRefused(repr(error)) from error

@@ -14,11 +14,11 @@ from trade_engine.sequencer.admission import Admission, Replay
 from trade_engine.sequencer.bookkeeping import Outcome
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.memory import MarketView
+from trade_engine.sequencer.orphans import orphan_releases
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_commands
 from trade_engine.sequencer.requests import DepthView, Placed, PlaceOrder, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
-from trade_engine.sequencer.orphans import orphan_releases
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.wallet.port import Wallet
 
