@@ -20,8 +20,7 @@ from trade_engine.sequencer.bookkeeping import Bookkeeper, BrokenInvariant, Chan
 from trade_engine.sequencer.journal import chain
 from trade_engine.settlement.reconcile import ledger_differences
 from trade_engine.storage.order_rows import ORDER_COLUMNS, TRADE_COLUMNS, order_from_row, trade_from_row
-
-Connection = asyncpg.Connection[asyncpg.Record]
+from trade_engine.storage.types import Connection
 
 _PAGE: Final = 2_000
 _MOST_DIFFERENCES: Final = 100
