@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: help install install-dev run test check lint types layers tidy unit format bench clean
+.PHONY: help install reinstall install-dev run test check lint types layers tidy unit format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +32,14 @@ $(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
 $(VENV)/.installed: pyproject.toml src/trade_engine/__init__.py $(NATIVE) $(VENV)/.locked
 	@echo "building and installing trade-engine"
 	@$(PIP) install --no-build-isolation --no-deps --editable .
-	@$(BIN)/python -c "import importlib.util as u; print('matching core: native' if \
-		u.find_spec('trade_engine.matching._native') else \
-		'matching core: reference book (slower); for the native core install a C++20 compiler and run make install')"
+	@$(BIN)/python scripts/say_core.py || rm -rf build
 	@touch $@
 
 install: $(VENV)/.installed ## Make .venv with the exact dependencies and the engine, native core included
+
+reinstall: ## Build and install again, as after installing a compiler
+	@rm -rf build $(VENV)/.installed
+	@$(MAKE) install
 
 install-dev: $(VENV)/.locked-dev install
 
