@@ -16,6 +16,7 @@ from typing import Any, Final
 import asyncpg
 
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, MAX_AMOUNT, Entry, EntryType, Line, refusal, trade_is_valid
+from trade_engine.wallet.outage import TRANSPORT_ERRORS
 from trade_engine.wallet.port import Balance, Outcome, Release, Reserve, SettleTrade, WalletUnavailable
 
 _RESERVE: Final = "SELECT * FROM wallet.reserve_many($1, $2, $3, $4, $5, $6, $7)"
@@ -37,16 +38,6 @@ _ROLLED_BACK: Final = (
     asyncpg.UniqueViolationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-)
-_TRANSPORT: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.ReadOnlySQLTransactionError,
 )
 _INVALID: Final[tuple[Any, ...]] = ("INVALID_AMOUNT", 0, 0)
 _ATTEMPTS_MAX: Final = 5
@@ -217,7 +208,7 @@ class PostgresWallet:
                         return await self._fetch(limit_s, statement, arguments)
                     except _ROLLED_BACK:
                         continue
-        except _TRANSPORT as trouble:
+        except TRANSPORT_ERRORS as trouble:
             raise WalletUnavailable(f"wallet: {type(trouble).__name__}: {trouble}") from trouble
         raise WalletUnavailable(f"wallet: rolled back {_ATTEMPTS_MAX} times by other transactions")
 

