@@ -28,6 +28,7 @@ from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.requests import PlaceOrder
 from trade_engine.sequencer.work import place_work, release_work
 from trade_engine.storage.order_rows import find_client_orders
+from trade_engine.storage.types import Pool
 from trade_engine.wallet.port import Reserve, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ class Admission:
         self,
         sequencer: Sequencer,
         wallet: Wallet,
-        pool: asyncpg.Pool,
+        pool: Pool,
         clock: Clock,
         failpoints: Failpoints,
         epoch: Callable[[], int],

@@ -69,7 +69,7 @@ class MarketCounters(msgspec.Struct):
 
 
 class Outcome(NamedTuple):
-    """What one command came to: the order it was about, as it stood right after, and the trades it made."""
+    """What one command came to: the order it was about, as it stood right after, and the trades it made as taker."""
 
     order: Order | None
     trades: list[Trade]
@@ -112,6 +112,7 @@ class Bookkeeper:
         counters = self.counters.setdefault(command.market_id, MarketCounters())
         counters.event_sequence += len(events)
         trades: list[Trade] = []
+        index = 0
         refusal = Reason.NONE
         if placed is not None:
             self._live.add(placed)
@@ -120,7 +121,11 @@ class Bookkeeper:
         for event in events:
             kind = event.kind
             if kind == EventKind.TRADE:
-                trades.append(self._trade(market, command, event, len(trades), changes))
+                trade = self._trade(market, command, event, index, changes)
+                index += 1
+                changes.trades.append(trade)
+                if event.order_id == command.order_id:
+                    trades.append(trade)
             elif kind == EventKind.REJECTED:
                 refusal = Reason(event.reason)
                 if placed is not None:
@@ -131,7 +136,6 @@ class Bookkeeper:
         if subject is not None and subject.status.is_open and command.kind in _RESIZING:
             self._release_surplus(market, subject, changes)
         snapshot = msgspec.structs.replace(subject) if subject is not None else None
-        changes.trades.extend(trades)
         return Outcome(snapshot, trades, refusal)
 
     def _order(self, sequence: int, changes: Changes) -> Order:
@@ -199,10 +203,7 @@ class Bookkeeper:
             order.priority = event.priority
             order.display_remaining = event.quantity * lot
         elif kind == EventKind.CANCELLED or kind == EventKind.EXPIRED:
-            order.cancelled += 0 if order.flags & OrderFlag.QUOTE_AMOUNT else event.quantity * lot
-            order.cancelled_us = command.time_us
-            status = OrderStatus.CANCELLED if kind == EventKind.CANCELLED else OrderStatus.EXPIRED
-            self._end(market, order, status, Reason(event.reason), command.time_us, changes)
+            self._cancel(market, order, event, command.time_us, changes)
         elif kind == EventKind.REDUCED:
             order.cancelled += event.quantity * lot
             order.display_remaining = event.other_leaves * lot
@@ -223,6 +224,17 @@ class Bookkeeper:
         elif kind == EventKind.REFILLED:
             order.priority = event.priority
             order.display_remaining = event.quantity * lot
+
+    def _cancel(self, market: Market, order: Order, event: Event, time_us: int, changes: Changes) -> None:
+        if order.flags & OrderFlag.QUOTE_AMOUNT and order.filled and event.reason == Reason.MAX_NOTIONAL_REACHED:
+            # The amount is spent but for less than one lot costs: that is what was asked for.
+            order.filled_us = time_us
+            self._end(market, order, OrderStatus.FILLED, Reason.NONE, time_us, changes)
+            return
+        order.cancelled += event.quantity * market.lot_size
+        order.cancelled_us = time_us
+        status = OrderStatus.CANCELLED if event.kind == EventKind.CANCELLED else OrderStatus.EXPIRED
+        self._end(market, order, status, Reason(event.reason), time_us, changes)
 
     def _end(
         self, market: Market, order: Order, status: OrderStatus, reason: Reason, time_us: int, changes: Changes

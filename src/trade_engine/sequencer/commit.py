@@ -3,7 +3,6 @@
 Owns the writer's own connection.  What it raises tells what is known of the batch's fate.
 """
 
-import asyncio
 from typing import Any
 
 import asyncpg
@@ -14,6 +13,7 @@ from trade_engine.domain.orders import Order, Trade
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.sequencer.bookkeeping import Bookkeeper, Changes, Instruction
 from trade_engine.sequencer.journal import JournalBatch
+from trade_engine.storage.types import Connection
 
 _PARAMETERS = 84
 _CALL = f"SELECT commit_batch({', '.join(f'${n}' for n in range(1, _PARAMETERS + 1))})"
@@ -43,7 +43,7 @@ class Writer:
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: Connection | None = None
         self._statement: Any = None
         self.epoch = 0
 
@@ -71,7 +71,7 @@ class Writer:
         return row
 
     @property
-    def connection(self) -> asyncpg.Connection[asyncpg.Record]:
+    def connection(self) -> Connection:
         """The writer's connection, for recovery to read through; only between commits."""
         if self._connection is None:
             raise CommitUnknown("the writer is not connected")
@@ -95,7 +95,7 @@ class Writer:
             if error.sqlstate is not None and error.sqlstate[:2] in ("08", "57"):
                 raise CommitUnknown(str(error)) from error
             raise CommitRefused(f"{error.sqlstate}: {error}") from error
-        except (OSError, TimeoutError, asyncio.TimeoutError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             raise CommitUnknown(repr(error)) from error
         except (ValueError, OverflowError, TypeError) as error:
             raise CommitRefused(repr(error)) from error

@@ -1,12 +1,12 @@
 """Orphaned reservations: funds reserved for orders that never came to be, because the engine died in between."""
 
-import asyncpg
 
 from trade_engine.sequencer.bookkeeping import Instruction
+from trade_engine.storage.types import Pool
 from trade_engine.wallet.port import Wallet
 
 
-async def orphan_releases(wallet: Wallet, pool: asyncpg.Pool) -> list[Instruction]:
+async def orphan_releases(wallet: Wallet, pool: Pool) -> list[Instruction]:
     """Releases for all reservations left by earlier writers that no stored order stands behind.
 
     Only to be asked by a writer that has taken over: no earlier one can still commit such an order.

@@ -19,6 +19,7 @@ from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.memory import MarketView, Memory
 from trade_engine.storage.order_rows import ORDER_COLUMNS, order_from_row
+from trade_engine.storage.types import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -145,7 +146,7 @@ def resting_of(order: Order, market: Market) -> Resting:
 
 
 async def _sync_markets(
-    connection: "asyncpg.Connection[asyncpg.Record]", configured: Sequence[Market]
+    connection: Connection, configured: Sequence[Market]
 ) -> list[tuple[Market, asyncpg.Record]]:
     """Every configured market with its row; new ones get one, changed scales are refused."""
     known = {row["symbol"]: row for row in await connection.fetch("SELECT * FROM markets")}
@@ -195,7 +196,7 @@ def _market_memory(market: Market, row: asyncpg.Record) -> MarketMemory:
 
 
 async def _open_orders(
-    connection: "asyncpg.Connection[asyncpg.Record]", market: Market, traders: dict[str, int]
+    connection: Connection, market: Market, traders: dict[str, int]
 ) -> list[Order]:
     orders: list[Order] = []
     async with connection.transaction(readonly=True):
@@ -219,7 +220,7 @@ def _check_book(book: Book, market: Market) -> None:
 
 
 async def _fill_ticker(
-    connection: "asyncpg.Connection[asyncpg.Record]", view: MarketView, row: asyncpg.Record
+    connection: Connection, view: MarketView, row: asyncpg.Record
 ) -> None:
     """The last day's trades, minute by minute, as the ticker would have folded them."""
     minutes = await connection.fetch(

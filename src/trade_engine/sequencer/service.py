@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import asyncpg
 import structlog
 
 from trade_engine.domain.enums import OrderStatus, Reason, Side
@@ -14,12 +13,13 @@ from trade_engine.sequencer.admission import Admission, Replay
 from trade_engine.sequencer.bookkeeping import Outcome
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.memory import MarketView
+from trade_engine.sequencer.orphans import orphan_releases
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_commands
 from trade_engine.sequencer.requests import DepthView, Placed, PlaceOrder, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
-from trade_engine.sequencer.orphans import orphan_releases
 from trade_engine.storage.order_rows import find_order, trades_of_taker
+from trade_engine.storage.types import Pool
 from trade_engine.wallet.port import Wallet
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class EngineService:
         sequencer: Sequencer,
         admission: Admission,
         wallet: Wallet,
-        pool: asyncpg.Pool,
+        pool: Pool,
         clock: Clock,
         markets: Sequence[Market],
     ) -> None:

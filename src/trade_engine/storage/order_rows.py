@@ -16,6 +16,7 @@ from trade_engine.domain.enums import (
     TimeInForce,
 )
 from trade_engine.domain.orders import Order, Trade
+from trade_engine.storage.types import Pool
 
 
 def _units(column: str, name: str) -> str:
@@ -110,13 +111,13 @@ def trade_from_row(row: asyncpg.Record) -> Trade:
     return Trade(**values)
 
 
-async def find_order(pool: asyncpg.Pool, order_id: str) -> Order | None:
+async def find_order(pool: Pool, order_id: str) -> Order | None:
     """One committed order by its id."""
     row = await pool.fetchrow(f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = $1", order_id)
     return order_from_row(row) if row else None
 
 
-async def find_client_orders(pool: asyncpg.Pool, keys: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+async def find_client_orders(pool: Pool, keys: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Which of the (user id, client order id) pairs are taken, and by which order."""
     rows = await pool.fetch(
         "SELECT c.user_id::TEXT, c.client_order_id, c.order_id::TEXT FROM client_orders c"
@@ -127,7 +128,7 @@ async def find_client_orders(pool: asyncpg.Pool, keys: list[tuple[str, str]]) ->
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-async def trades_of_taker(pool: asyncpg.Pool, order: Order) -> list[Trade]:
+async def trades_of_taker(pool: Pool, order: Order) -> list[Trade]:
     """The trades an order made when it came in, first to last."""
     side, maker_is_buyer = ("buyer", False) if order.side is Side.BUY else ("seller", True)
     rows = await pool.fetch(
