@@ -11,10 +11,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import asyncpg
@@ -31,6 +31,9 @@ from trade_engine.storage.embedded.postmaster import (
     socket_path_fits,
 )
 from trade_engine.storage.errors import EmbeddedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NAME: Final = "trade_engine"
 _POLL_S: Final = 0.02
@@ -58,7 +61,7 @@ class EmbeddedPostgres:
         """Nothing happens before ``start``."""
         self._data_dir = data_dir.absolute()
         self._settings = settings or EmbeddedSettings()
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._postmaster: Postmaster | None = None
         self._home = self._data_dir
@@ -88,14 +91,14 @@ class EmbeddedPostgres:
             EmbeddedError: another engine owns the data directory, there are no binaries, or the server does not come
                 up; the message holds the end of its log.
         """
-        await asyncio.to_thread(self._take_lock)
+        await _to_the_end(self._take_lock)
         try:
             account = choose_account()
-            self._home = await asyncio.to_thread(make_home, self._data_dir, account)
+            self._home = await _to_the_end(make_home, self._data_dir, account)
             self._postmaster = await self._adopt()
             self.adopted = self._postmaster is not None
             if self._postmaster is None:
-                await asyncio.to_thread(self._spawn, account)
+                await _to_the_end(self._spawn, account)
                 self._postmaster = await self._wait_until_listening()
             await self._wait_until_ready()
             return self.url
@@ -117,7 +120,7 @@ class EmbeddedPostgres:
             self._process = None
             self._postmaster = None
             if self._lock is not None:
-                self._lock.close()
+                os.close(self._lock)
                 self._lock = None
 
     async def __aenter__(self) -> "EmbeddedPostgres":
@@ -130,23 +133,25 @@ class EmbeddedPostgres:
         await self.stop()
 
     def _take_lock(self) -> None:
+        """Take the data directory for this process, until ``stop`` or the process's end.
+
+        The lock is held by a bare descriptor, which no garbage collection closes early.
+        """
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
-            lock = (self._data_dir / "lock").open("a+", encoding="utf-8")
+            lock = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EmbeddedError(f"the data directory {self._data_dir} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            lock.close()
+            owner = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
             raise EmbeddedError(
                 f"the data directory {self._data_dir} is in use by another engine (process {owner})"
             ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
 
     async def _adopt(self) -> Postmaster | None:
@@ -233,8 +238,10 @@ class EmbeddedPostgres:
             os.kill(pid, how)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while is_alive(pid) and (self._process is None or self._process.poll() is None):
+                while is_alive(pid):
                     await asyncio.sleep(_POLL_S)
+                if self._process is not None:
+                    self._process.wait()
                 return True
         return False
 
@@ -296,6 +303,16 @@ async def use_embedded(data_dir: Path, settings: EmbeddedSettings | None = None)
         yield url
     finally:
         await server.stop()
+
+
+async def _to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work in a thread; if the caller is cancelled, wait for it all the same before giving up."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _url(socket_folder: Path, database: str = _NAME) -> str:
