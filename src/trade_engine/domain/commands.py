@@ -71,9 +71,10 @@ class Command(NamedTuple):
     display: int = 0
     #: What a BUY may spend in all (ticks x lots), if LIMITED_NOTIONAL is set.
     max_notional: int = 0
-    #: Good till this time (DAY and GTD); 0: none.
+    #: Good till this time; 0: none.  DAY and GTD need one; on any other order it is the end of its longest life.
     expires_us: int = 0
-    #: The other leg of a one-cancels-other pair; 0: none.
+    #: The other leg of a one-cancels-other pair; 0: none.  Only the second leg names the first, which must be live,
+    #: whole, unlinked, and of the same user and side.  The first fill or trigger of a leg, or its end, cancels the other.
     linked_id: int = 0
 
 

@@ -78,7 +78,10 @@ class SettlementStatus(Named):
 
 
 class MarketState(Named):
-    """What a market accepts: all; nothing, even cancels (HALTED takes cancels only by admin); cancels only; nothing."""
+    """What a market accepts: everything; nothing; cancels only; nothing.
+
+    An administrator (reason ADMIN_REQUEST) may take orders out in any state, and expiry goes on in every state.
+    """
 
     OPEN = 0
     HALTED = 1
@@ -110,7 +113,6 @@ class Reason(Named):
     PRICE_BAND = 11
     MIN_NOTIONAL = 12
     MAX_OPEN_ORDERS = 13
-    FOK_NOT_FILLABLE = 14
     INVALID_DISPLAY_QUANTITY = 15
     INVALID_EXPIRY = 16
     INVALID_FLAGS = 17

@@ -34,7 +34,7 @@ class Resting(NamedTuple):
     #: 1 if it waits as a stop outside the book.
     waiting: int
     price: int
-    #: Total quantity, as placed or amended.
+    #: Total quantity as placed or amended, less what was reduced: filled is always quantity - leaves.
     quantity: int
     #: What can still trade, hidden part included.
     leaves: int
@@ -73,8 +73,23 @@ class Walk(NamedTuple):
     notional: int
 
 
+class Outcome(NamedTuple):
+    """One thing that happened in a per-call command beside what was asked for; from an event of the same kind."""
+
+    kind: int
+    reason: int
+    #: The maker of a TRADE, else the order that the event is about.
+    order_id: int
+    price: int
+    quantity: int
+
+
 class Book(Protocol):
     """The book of one market; see the module."""
+
+    @property
+    def kind(self) -> str:
+        """``native`` or ``reference``."""
 
     @property
     def market_id(self) -> int:
@@ -86,6 +101,22 @@ class Book(Protocol):
         Raises:
             ValueError: ``commands`` is not a whole number of records; nothing was done.
         """
+
+    def place(
+        self, order_id: int, user: int, side: int, price: int, quantity: int, type: int = 0, time_in_force: int = 0,
+        stp: int = 0, flags: int = 0, max_notional: int = 0,
+    ) -> tuple[tuple[int, int, int, int, int], ...]:  # fmt: skip
+        """Place one order without wire records, at no time (nothing expires); the same as ``apply`` of that command.
+
+        Answers with the Outcomes (as plain tuples) beyond being accepted, resting or waiting: one empty tuple, shared,
+        if there are none.  Arguments that fit no field of a record raise TypeError or OverflowError.
+        """
+
+    def cancel(self, order_id: int) -> tuple[tuple[int, int, int, int, int], ...]:
+        """Cancel one order; an empty tuple if it was cancelled and nothing else happened, else as ``place``."""
+
+    def reduce(self, order_id: int, quantity: int) -> tuple[tuple[int, int, int, int, int], ...]:
+        """Take lots off one order (at or above what is left: cancel it); answers as ``cancel``."""
 
     def best_bid(self) -> int:
         """Highest bid in ticks; 0 if there is none."""

@@ -76,6 +76,15 @@ class Balance(NamedTuple):
     reserved: int
 
 
+class Reservation(NamedTuple):
+    """What is left of one order's reservation."""
+
+    order_id: str
+    user_id: str
+    asset: str
+    remaining: int
+
+
 class WalletUnavailable(Exception):
     """The wallet did not answer, or not in time: what was asked may or may not have happened."""
 
@@ -117,4 +126,11 @@ class Wallet(Protocol):
 
         Raises:
             WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def open_reservations(self) -> list[Reservation]:
+        """All reservations of which something is left.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
         """

@@ -1,0 +1,372 @@
+"""The reference book: the readable twin of the native one, its oracle in tests and its stand-in without a compiler.
+
+``ReferenceBook`` keeps ``protocol.Book``: it takes each command through the same steps (expire what is due, check,
+carry out, start the stops that trades reached) and answers questions about the book.  It holds no rule of its own:
+refusals are in ``checks``, matching in ``taker``, structure in ``book_state`` and ``ladder``.
+"""
+
+import struct
+from collections import deque
+from itertools import islice
+from typing import Final
+
+from trade_engine.domain.commands import COMMAND_SIZE, Command, CommandKind, OrderFlag, decode_commands
+from trade_engine.domain.enums import MarketState, OrderType, Reason, Side, TimeInForce
+from trade_engine.domain.events import EventFlag, EventKind
+from trade_engine.matching import checks
+from trade_engine.matching.book_state import BookState, Row
+from trade_engine.matching.ladder import Order
+from trade_engine.matching.protocol import Level, MarketMemory, Outcome, Resting, Walk
+from trade_engine.matching.recovery import restore_book, verify_book
+from trade_engine.matching.taker import take, would_take
+
+_pack: Final = struct.Struct("<4BI8q").pack
+_EXPIRY_REASONS: Final = {
+    TimeInForce.DAY: Reason.DAY_END,
+    TimeInForce.GTD: Reason.GOOD_TILL_DATE,
+}
+_PLAIN: Final = (EventKind.ACCEPTED, EventKind.RESTED, EventKind.PENDING)
+
+
+class ReferenceBook:
+    """One market's book in pure Python; see ``protocol.Book`` for what each method promises."""
+
+    kind: Final = "reference"
+
+    def __init__(self, market_id: int) -> None:
+        self._state = BookState(market_id)
+        self._carry_out = {
+            CommandKind.PLACE: self._place,
+            CommandKind.CANCEL: self._cancel,
+            CommandKind.REDUCE: self._reduce,
+            CommandKind.AMEND: self._amend,
+            CommandKind.CANCEL_ALL: self._cancel_all,
+            CommandKind.SET_STATE: self._set_state,
+            CommandKind.TICK: self._tick,
+            CommandKind.CONFIGURE: self._configure,
+        }
+
+    @property
+    def market_id(self) -> int:
+        """The market's number."""
+        return self._state.market_id
+
+    # Commands
+
+    def apply(self, commands: bytes) -> bytes:
+        """Carry out a batch of commands; gives back their events."""
+        if len(commands) % COMMAND_SIZE:
+            raise ValueError(f"a batch must be whole records of {COMMAND_SIZE} bytes, not {len(commands)} bytes")
+        events = self._state.events
+        for command in decode_commands(commands):
+            self._run(command)
+        written = b"".join([_pack(*event) for event in events])
+        events.clear()
+        return written
+
+    def place(
+        self, order_id: int, user: int, side: int, price: int, quantity: int, type: int = 0, time_in_force: int = 0,
+        stp: int = 0, flags: int = 0, max_notional: int = 0,
+    ) -> tuple[Outcome, ...]:  # fmt: skip
+        """Place one order; see ``protocol.Book.place``."""
+        return self._call(
+            Command(
+                CommandKind.PLACE, 0, 0, self._state.market_id, order_id, user, side, type, time_in_force, stp, flags,
+                price=price, quantity=quantity, max_notional=max_notional,
+            )
+        )  # fmt: skip
+
+    def cancel(self, order_id: int) -> tuple[Outcome, ...]:
+        """Cancel one order; see ``protocol.Book.cancel``."""
+        return self._call(Command(CommandKind.CANCEL, 0, 0, self._state.market_id, order_id))
+
+    def reduce(self, order_id: int, quantity: int) -> tuple[Outcome, ...]:
+        """Take lots off one order; see ``protocol.Book.reduce``."""
+        return self._call(Command(CommandKind.REDUCE, 0, 0, self._state.market_id, order_id, quantity=quantity))
+
+    def _call(self, command: Command) -> tuple[Outcome, ...]:
+        self._run(command)
+        outcomes = tuple(_outcome(event) for event in self._state.events if _is_notable(event, command))
+        self._state.events.clear()
+        return outcomes
+
+    def _run(self, c: Command) -> None:
+        """One command, start to end."""
+        book = self._state
+        book.sequence = c.sequence
+        if c.market_id != book.market_id or not CommandKind.PLACE <= c.kind <= CommandKind.CONFIGURE:
+            book.reject(c.order_id, Reason.INVALID_COMMAND)
+            return
+        if c.kind == CommandKind.TICK:
+            self._tick(c)
+            return
+        self._expire(c.time_us, 0)
+        refusal = checks.check_state(book, c)
+        if refusal:
+            book.reject(c.order_id, refusal)
+            return
+        self._carry_out[CommandKind(c.kind)](c)
+
+    def _place(self, c: Command) -> None:
+        book = self._state
+        refusal = checks.check_place(book, c)
+        if refusal:
+            book.reject(c.order_id, refusal)
+            return
+        max_notional = c.max_notional if c.flags & OrderFlag.LIMITED_NOTIONAL else 0
+        order = Order(
+            c.order_id, c.user, c.side, c.type, c.time_in_force, c.stp, c.flags, c.price, c.quantity, c.stop_price,
+            c.display, max_notional, c.expires_us, c.linked_id,
+        )  # fmt: skip
+        book.emit(
+            EventKind.ACCEPTED, c.order_id, side=c.side, price=c.price, quantity=c.quantity, leaves=c.quantity,
+            other_id=c.user,
+        )  # fmt: skip
+        if c.linked_id:
+            first_leg = book.orders[c.linked_id]
+            first_leg.linked_id = c.order_id
+            book.touch(first_leg)
+        self._enter(order)
+
+    def _enter(self, order: Order) -> None:
+        """Bring an order that is not live into the market: it waits as a stop, or takes and rests."""
+        book = self._state
+        if order.type in (OrderType.STOP, OrderType.STOP_LIMIT) and not book.stop_reached(order):
+            book.wait(order)
+            return
+        if order.type in (OrderType.STOP, OrderType.STOP_LIMIT):
+            self._trigger(order)
+        else:
+            take(book, order)
+        self._cascade()
+
+    def _trigger(self, order: Order) -> None:
+        """A stop, out of everything by now, enters the market."""
+        book = self._state
+        order.waiting = 0
+        book.emit(
+            EventKind.TRIGGERED, order.order_id, side=order.side, price=book.last_price, leaves=order.leaves
+        )
+        book.cancel_linked(order)
+        if order.flags & OrderFlag.POST_ONLY and would_take(book, order.side, order.price):
+            book.trade_high = book.trade_low = 0
+            book.emit(
+                EventKind.CANCELLED, order.order_id, reason=Reason.TRIGGER_REFUSED, side=order.side,
+                price=order.price, quantity=order.leaves,
+            )  # fmt: skip
+        else:
+            take(book, order)
+
+    def _cascade(self) -> None:
+        """Start every stop that trades have reached, and those that their trades reach, to the end."""
+        book = self._state
+        queue: deque[Order] = deque()
+        self._collect_stops(queue)
+        while queue:
+            order = queue.popleft()
+            if book.orders.get(order.order_id) is order:
+                book.remove(order)
+                self._trigger(order)
+                self._collect_stops(queue)
+
+    def _collect_stops(self, queue: deque[Order]) -> None:
+        """Queue the stops that the last taker's trades reached: BUYs from below, then SELLs from above."""
+        book = self._state
+        if not book.trade_high:
+            return
+        for stops, reached in ((book.stops[Side.BUY], book.trade_high), (book.stops[Side.SELL], -book.trade_low)):
+            while (level := stops.best) is not None and level.key <= reached:
+                order = level.head
+                assert order is not None
+                stops.remove(order)
+                queue.append(order)
+
+    def _cancel(self, c: Command) -> None:
+        book = self._state
+        order = book.orders.get(c.order_id)
+        refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else Reason.NONE)
+        if order is None or refusal:
+            book.reject(c.order_id, refusal)
+        else:
+            book.end(order, EventKind.CANCELLED, c.reason or Reason.USER_REQUEST)
+
+    def _reduce(self, c: Command) -> None:
+        book = self._state
+        order = book.orders.get(c.order_id)
+        refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else Reason.NONE)
+        if order is None or refusal:
+            book.reject(c.order_id, refusal)
+        elif c.quantity >= order.leaves:
+            book.end(order, EventKind.CANCELLED, c.reason or Reason.USER_REQUEST)
+        else:
+            book.reduce(order, c.quantity, c.reason or Reason.USER_REQUEST)
+
+    def _amend(self, c: Command) -> None:
+        book = self._state
+        order = book.orders.get(c.order_id)
+        refusal = Reason.UNKNOWN_ORDER if order is None else checks.check_amend(book, order, c)
+        if order is None or refusal:
+            book.reject(c.order_id, refusal)
+            return
+        price, quantity = c.price or order.price, c.quantity or order.quantity
+        stop_price = c.stop_price or order.stop_price
+        if c.flags & OrderFlag.LIMITED_NOTIONAL:
+            order.flags |= OrderFlag.LIMITED_NOTIONAL
+            order.max_notional = c.max_notional
+        if price == order.price and stop_price == order.stop_price and quantity <= order.quantity:
+            book.shrink(order, order.quantity - quantity)
+            self._say_amended(order, order.priority)
+            return
+        waiting = order.waiting
+        book.remove(order)
+        order.leaves += quantity - order.quantity
+        order.price, order.quantity, order.stop_price = price, quantity, stop_price
+        self._say_amended(order, 0)
+        if waiting:
+            self._enter(order)
+        else:
+            take(book, order)
+            self._cascade()
+
+    def _say_amended(self, order: Order, priority: int) -> None:
+        in_book = not order.waiting
+        self._state.emit(
+            EventKind.AMENDED, order.order_id, side=order.side, price=order.price, quantity=order.quantity,
+            leaves=order.leaves, other_id=order.stop_price, priority=priority,
+            flags=EventFlag.RESTING if in_book else 0,
+            other_leaves=order.display_remaining if in_book and priority else 0,
+        )  # fmt: skip
+
+    def _cancel_all(self, c: Command) -> None:
+        book = self._state
+        refusal = checks.check_leaving(c)
+        if refusal:
+            book.reject(c.order_id, refusal)
+            return
+        mine = sorted(o.order_id for o in book.orders.values() if not c.user or o.user == c.user)
+        ended = 0
+        for order_id in mine:
+            order = book.orders.get(order_id)
+            if order is not None:
+                book.end(order, EventKind.CANCELLED, c.reason or Reason.MASS_CANCEL)
+                ended += 1
+                if ended == c.quantity:
+                    return
+
+    def _set_state(self, c: Command) -> None:
+        book = self._state
+        if c.state > MarketState.CLOSED:
+            book.reject(c.order_id, Reason.INVALID_COMMAND)
+            return
+        book.state = c.state
+        book.emit(EventKind.STATE_CHANGED, c.order_id, reason=c.state)
+
+    def _tick(self, c: Command) -> None:
+        if c.quantity < 0:
+            self._state.reject(c.order_id, Reason.INVALID_COMMAND)
+        else:
+            self._expire(c.time_us, c.quantity)
+
+    def _configure(self, c: Command) -> None:
+        book = self._state
+        rules = (c.price, c.stop_price, c.quantity, c.display, c.max_notional)
+        if not all(0 <= rule <= checks.MAX_VALUE for rule in rules):
+            book.reject(c.order_id, Reason.INVALID_COMMAND)
+            return
+        (
+            book.price_band_ppm, book.max_slippage_ppm, book.min_notional, book.max_open_orders, book.max_fills,
+        ) = rules  # fmt: skip
+        book.emit(EventKind.CONFIGURED, c.order_id)
+
+    def _expire(self, time_us: int, at_most: int) -> None:
+        """Expire what is due at ``time_us``: soonest first, then oldest; 0 is all."""
+        book = self._state
+        expired = 0
+        while (order := book.expiries.first()) is not None and order.expires_us <= time_us:
+            reason = _EXPIRY_REASONS.get(TimeInForce(order.time_in_force), Reason.MAX_LIFE)
+            book.end(order, EventKind.EXPIRED, reason)
+            expired += 1
+            if expired == at_most:
+                return
+
+    # Questions
+
+    def best_bid(self) -> int:
+        """Highest bid in ticks; 0 if there is none."""
+        level = self._state.ladders[Side.BUY].best
+        return level.price if level else 0
+
+    def best_ask(self) -> int:
+        """Lowest ask in ticks; 0 if there is none."""
+        level = self._state.ladders[Side.SELL].best
+        return level.price if level else 0
+
+    def depth(self, side: Side, levels: int) -> list[Level]:
+        """The best levels of a side, best first."""
+        ladder = self._state.ladders[side]
+        return [Level(level.price, level.visible, level.count) for level in islice(ladder, max(levels, 0))]
+
+    def walk(self, side: Side, quantity: int, price: int = 0) -> Walk:
+        """What a taker could get now."""
+        left, notional = max(quantity, 0), 0
+        for level in self._state.ladders[1 - side]:
+            if not left or (price and level.key > (price if side == Side.BUY else -price)):
+                break
+            lots = min(left, level.total)
+            left -= lots
+            notional += lots * level.price
+        return Walk(max(quantity, 0) - left, notional)
+
+    def orders_at(self, side: Side, price: int) -> list[int]:
+        """The order numbers of one level, first in time first."""
+        level = self._state.ladders[side].at(price)
+        return [order.order_id for order in level] if level else []
+
+    def order(self, order_id: int) -> Resting | None:
+        """One live order, or None."""
+        order = self._state.orders.get(order_id)
+        return order.resting() if order else None
+
+    def live_orders(self) -> list[Resting]:
+        """All live orders in ascending priority."""
+        orders = sorted(self._state.orders.values(), key=lambda order: order.priority)
+        return [order.resting() for order in orders]
+
+    def memory(self) -> MarketMemory:
+        """What is remembered beside the orders."""
+        return self._state.memory()
+
+    def restore(self, memory: MarketMemory, orders: list[Resting]) -> None:
+        """Fill an empty book."""
+        restore_book(self._state, memory, orders)
+
+    def next_expiry(self) -> int:
+        """When the next order falls due; 0 if none does."""
+        order = self._state.expiries.first()
+        return order.expires_us if order else 0
+
+    def state_hash(self) -> int:
+        """The 128-bit hash of all that is remembered."""
+        return self._state.state_hash()
+
+    def check(self) -> None:
+        """Verify every invariant."""
+        verify_book(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state.orders)
+
+
+def _is_notable(event: Row, command: Command) -> bool:
+    """Whether a per-call answer tells this event: all but what was asked for."""
+    kind, order_id = event[0], event[6]
+    if kind in _PLAIN:
+        return False
+    if command.kind == CommandKind.PLACE or order_id != command.order_id:
+        return True
+    return kind not in (EventKind.CANCELLED, EventKind.REDUCED)
+
+
+def _outcome(event: Row) -> Outcome:
+    other = event[7] if event[0] == EventKind.TRADE else event[6]
+    return Outcome(event[0], event[1], other, event[8], event[9])

@@ -1,0 +1,226 @@
+"""How an order takes: price-time priority at the maker's price, until it is filled or something stops it.
+
+The steps are the same for a new order, an amended one that lost its place and a stop that was triggered.  A taker is
+never live while it takes.  Nothing here recurses: stops that its trades reach are started by ``reference`` afterwards.
+"""
+
+from collections import deque
+from typing import Final
+
+from trade_engine.domain.commands import OrderFlag
+from trade_engine.domain.enums import OrderType, Reason, SelfTradePrevention, Side, TimeInForce
+from trade_engine.domain.events import EventKind
+from trade_engine.matching.book_state import BookState
+from trade_engine.matching.ladder import Order, PriceLevel
+
+_LIMITED: Final = int(OrderFlag.LIMITED_NOTIONAL)
+_QUOTE: Final = int(OrderFlag.QUOTE_AMOUNT)
+_PPM: Final = 1_000_000
+_ANY_PRICE: Final = 1 << 63
+_TRADE: Final = int(EventKind.TRADE)
+
+
+def limit_key(book: BookState, taker: Order) -> int:
+    """The worst level a taker may meet, as a key of the opposite ladder."""
+    if not taker.enters_as_market:
+        return taker.price if taker.side == Side.BUY else -taker.price
+    best = book.ladders[1 - taker.side].best
+    if not book.max_slippage_ppm or best is None:
+        return _ANY_PRICE
+    return best.key + best.price * book.max_slippage_ppm // _PPM
+
+
+def would_take(book: BookState, side: int, price: int) -> bool:
+    """Whether an order of ``side`` at ``price`` meets the opposite side's best level."""
+    best = book.ladders[1 - side].best
+    return best is not None and best.key <= (price if side == Side.BUY else -price)
+
+
+def take(book: BookState, taker: Order) -> None:
+    """Fill a taker as far as it goes; what is left rests or is cancelled, with one event that says so."""
+    book.trade_high = book.trade_low = 0
+    worst = limit_key(book, taker)
+    if taker.time_in_force == TimeInForce.FOK and not _can_fill_whole(book, taker, worst):
+        _cancel_rest(book, taker, Reason.FOK_REMAINDER)
+        return
+    reason = _match(book, taker, worst)
+    if reason is not Reason.NONE:
+        _cancel_rest(book, taker, reason)
+    elif not _left(taker):
+        return
+    elif taker.enters_as_market:
+        _cancel_rest(book, taker, _market_remainder(book, taker))
+    elif taker.time_in_force == TimeInForce.IOC:
+        _cancel_rest(book, taker, Reason.IOC_REMAINDER)
+    elif taker.flags & _LIMITED and taker.price * taker.leaves > taker.max_notional - taker.spent_notional:
+        _cancel_rest(book, taker, Reason.MAX_NOTIONAL_REACHED)
+    else:
+        book.rest(taker)
+
+
+def _left(taker: Order) -> int:
+    """What a taker can still take: lots, or notional if it buys by amount."""
+    if taker.flags & _QUOTE:
+        return taker.max_notional - taker.spent_notional
+    return taker.leaves
+
+
+def _market_remainder(book: BookState, taker: Order) -> Reason:
+    if book.ladders[1 - taker.side].best is not None:
+        return Reason.MAX_SLIPPAGE_REACHED
+    return Reason.MARKET_REMAINDER if book.trade_high else Reason.NO_LIQUIDITY
+
+
+def _cancel_rest(book: BookState, taker: Order, reason: Reason) -> None:
+    book.emit(
+        EventKind.CANCELLED, taker.order_id, reason=reason, side=taker.side, price=taker.price, quantity=taker.leaves
+    )
+    book.cancel_linked(taker)
+
+
+def _match(book: BookState, taker: Order, worst: int) -> Reason:
+    """Trade until the taker is filled, no level is good enough (NONE) or something stops it (why)."""
+    ladder = book.ladders[1 - taker.side]
+    met = 0
+    while _left(taker):
+        level = ladder.best
+        if level is None or level.key > worst:
+            return Reason.NONE
+        if book.max_fills and met == book.max_fills:
+            return Reason.MAX_FILLS_REACHED
+        met += 1
+        maker = level.head
+        assert maker is not None
+        affordable = _affordable(taker, level.price, maker.display_remaining)
+        if not affordable:
+            return Reason.MAX_NOTIONAL_REACHED
+        if maker.user == taker.user and taker.stp != SelfTradePrevention.NONE:
+            if _prevent_self_trade(book, taker, maker):
+                return Reason.SELF_TRADE
+        else:
+            _fill(book, taker, maker, level, affordable)
+    return Reason.NONE
+
+
+def _affordable(taker: Order, price: int, quantity: int) -> int:
+    """How many of ``quantity`` lots a taker wants and may pay at ``price``."""
+    if not taker.flags & _QUOTE:
+        quantity = min(quantity, taker.leaves)
+    if taker.flags & _LIMITED:
+        quantity = min(quantity, (taker.max_notional - taker.spent_notional) // price)
+    return quantity
+
+
+def _fill(book: BookState, taker: Order, maker: Order, level: PriceLevel, quantity: int) -> None:
+    """One trade between a taker and the first order of the best level."""
+    price = level.price
+    if taker.flags & _LIMITED:
+        taker.spent_notional += price * quantity
+    if not taker.flags & _QUOTE:
+        taker.leaves -= quantity
+    if maker.flags & _LIMITED:
+        maker.spent_notional += price * quantity
+    maker.leaves -= quantity
+    maker.display_remaining -= quantity
+    level.visible -= quantity
+    level.total -= quantity
+    book.last_price = price
+    book.trade_high = max(book.trade_high, price)
+    book.trade_low = min(book.trade_low or price, price)
+    book.emit(
+        _TRADE, taker.order_id, side=taker.side, other_id=maker.order_id, price=price, quantity=quantity,
+        leaves=_left(taker), other_leaves=maker.leaves,
+    )  # fmt: skip
+    if not maker.leaves:
+        book.remove(maker)
+    else:
+        book.touch(maker)
+        if not maker.display_remaining:
+            _refill(book, maker, level)
+    book.cancel_linked(maker)
+    book.cancel_linked(taker)
+
+
+def _refill(book: BookState, maker: Order, level: PriceLevel) -> None:
+    """Show an iceberg's next part, behind everybody else of its price."""
+    level.unlink(maker)
+    maker.display_remaining = min(maker.display, maker.leaves)
+    maker.priority = book.next_priority()
+    level.append(maker)
+    book.emit(
+        EventKind.REFILLED, maker.order_id, side=maker.side, price=maker.price, quantity=maker.display_remaining,
+        leaves=maker.leaves, priority=maker.priority,
+    )  # fmt: skip
+
+
+def _prevent_self_trade(book: BookState, taker: Order, maker: Order) -> bool:
+    """Do what the taker's mode asks for; True if the taker's rest must be cancelled."""
+    if taker.stp == SelfTradePrevention.CANCEL_NEWEST:
+        return True
+    if taker.stp != SelfTradePrevention.DECREMENT:
+        book.end(maker, EventKind.CANCELLED, Reason.SELF_TRADE)
+        return taker.stp == SelfTradePrevention.CANCEL_BOTH
+    lots = _affordable(taker, maker.price, maker.leaves) if taker.flags & _QUOTE else min(taker.leaves, maker.leaves)
+    if lots == maker.leaves:
+        book.end(maker, EventKind.CANCELLED, Reason.SELF_TRADE)
+    else:
+        book.reduce(maker, lots, Reason.SELF_TRADE)
+    return _decrement(book, taker, maker.price, lots)
+
+
+def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
+    """Take ``lots`` off the taker; True if nothing else is left of it (its CANCELLED event then counts them)."""
+    if taker.flags & _QUOTE:
+        taker.max_notional -= price * lots
+        if not _left(taker):
+            return True
+    elif lots == taker.leaves:
+        return True
+    else:
+        taker.quantity -= lots
+        taker.leaves -= lots
+    book.emit(
+        EventKind.REDUCED, taker.order_id, reason=Reason.SELF_TRADE, side=taker.side, price=taker.price,
+        quantity=lots, leaves=_left(taker),
+    )  # fmt: skip
+    return False
+
+
+def _can_fill_whole(book: BookState, taker: Order, worst: int) -> bool:
+    """Whether a FOK order would be filled to the last lot; touches nothing.
+
+    It plays the orders of each level in the order in which they would be met, refills of icebergs included.
+    """
+    wanted, met = taker.leaves, 0
+    budget = taker.max_notional - taker.spent_notional if taker.flags & _LIMITED else None
+    for level in book.ladders[1 - taker.side]:
+        if level.key > worst:
+            return False
+        queue = deque((maker, maker.display_remaining, maker.leaves) for maker in level)
+        while queue:
+            maker, shown, leaves = queue.popleft()
+            if book.max_fills and met == book.max_fills:
+                return False
+            met += 1
+            if maker.user == taker.user and taker.stp != SelfTradePrevention.NONE:
+                if taker.stp != SelfTradePrevention.CANCEL_OLDEST:
+                    return False
+                continue
+            lots = min(wanted, shown)
+            if budget is not None:
+                budget -= lots * level.price
+                if budget < 0:
+                    return False
+            wanted -= lots
+            if not wanted:
+                return True
+            if leaves > shown:
+                queue.append((maker, min(maker.display, leaves - shown), leaves - shown))
+    return False
+
+
+def may_rest(order_type: int, time_in_force: int) -> bool:
+    """Whether an order of this kind can stay: resting in the book, or waiting as a stop."""
+    if order_type in (OrderType.STOP, OrderType.STOP_LIMIT):
+        return True
+    return order_type == OrderType.LIMIT and time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
