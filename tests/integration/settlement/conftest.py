@@ -70,15 +70,18 @@ class Commits:
             assert (await self.wallet.deposit(user, asset, amount, new_id())).ok
         return user
 
-    async def order(self, user: str, side: str, amount: int, hold: int = 0, *, reserve: bool = True) -> str:
+    async def order(self, user: str, side: str, amount: int, hold: int = 0) -> str:
         """An order of ``user`` with ``amount`` reserved; open if it still holds some of it."""
         order = new_id()
-        if reserve:
-            asset = "USDT" if side == "BUY" else "BTC"
-            [outcome] = await self.wallet.reserve_many([Reserve(user, asset, amount, order, order)], 1)
-            assert outcome.ok
-        await self.pool.execute(_ORDERS, [order], [user], [side], ["OPEN" if hold else "FILLED"], [hold])
+        asset = "USDT" if side == "BUY" else "BTC"
+        [outcome] = await self.wallet.reserve_many([Reserve(user, asset, amount, order, order)], 1)
+        assert outcome.ok
+        await self.write_order(order, user, side, hold)
         return order
+
+    async def write_order(self, order: str, user: str, side: str, hold: int) -> None:
+        """The row of an order, open if it holds something."""
+        await self.pool.execute(_ORDERS, [order], [user], [side], ["OPEN" if hold else "FILLED"], [hold])
 
     async def trade(self, trade: SettleTrade) -> str:
         """A trade and its instruction, in one transaction."""
