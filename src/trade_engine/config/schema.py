@@ -1,0 +1,127 @@
+"""Every option: its default, type, description and bounds (SPEC 12).  What is not here cannot be set."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Decimal = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]*)(\.[0-9]{1,8})?$")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: an unknown key is an error."""
+
+
+class ServerSection(Section):
+    """server: where the API listens."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    http_port: Annotated[Port, Meta(description="REST API; 0 picks a free port")] = 8080
+    shutdown_timeout_s: Annotated[Seconds, Meta(description="how long running requests may take to end")] = 30
+    request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="largest request body")] = 65_536
+    cors_origins: Annotated[list[str], Meta(description="origins browsers may call from; * is any")] = []
+    trusted_proxies: Annotated[list[str], Meta(description="proxies whose X-Forwarded-For is believed")] = []
+    echo_route: Annotated[bool, Meta(description="POST /api/v1/echo, which benchmarks compare with")] = False
+
+
+class DatabaseSection(Section):
+    """database: PostgreSQL 15 or newer; none given, the engine runs one of its own in its data directory."""
+
+    url: Annotated[str | None, Meta(description="postgresql://user:password@host/name; empty: embedded")] = None
+    url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    direct_url: Annotated[str | None, Meta(description="the writer's, past any pooler; default: url")] = None
+    max_open_conns: Annotated[Count, Meta(description="connections for reading and for the wallet")] = 12
+    behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
+    commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 10
+    postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
+
+
+class WalletSection(Section):
+    """wallet: the ledger, in this process."""
+
+    reserve_timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of a reserve call")] = 500
+    timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of every other call")] = 5_000
+
+
+class MarketSection(Section):
+    """matching.markets: one market; sizes and amounts as decimal strings, fees as fractions (0.001 is 0.1 %)."""
+
+    symbol: Annotated[str, Meta(pattern="^[A-Z0-9]{1,15}/[A-Z0-9]{1,15}$", description="BASE/QUOTE")]
+    tick_size: Annotated[Decimal, Meta(description="prices are whole ticks")]
+    lot_size: Annotated[Decimal, Meta(description="quantities are whole lots")]
+    min_quantity: Annotated[Decimal | None, Meta(description="smallest order; default: a lot")] = None
+    max_quantity: Annotated[Decimal, Meta(description="largest order")] = "90000000000"
+    min_notional: Annotated[Decimal, Meta(description="smallest price x quantity")] = "0"
+    price_band: Annotated[Decimal, Meta(description="farthest a price may be from the last trade; 0: off")] = "0"
+    max_slippage: Annotated[Decimal, Meta(description="farthest a market order walks; 0: off")] = "0.05"
+    max_open_orders: Annotated[int, Meta(ge=0, description="a user's open orders here; 0: no limit")] = 1_000
+    max_fills: Annotated[int, Meta(ge=0, description="fills of one command; 0: no limit")] = 1_000
+    maker_fee: Annotated[Decimal, Meta(description="fee of the resting side")] = "0.0005"
+    taker_fee: Annotated[Decimal, Meta(description="fee of the side that takes")] = "0.001"
+    fee_asset: Annotated[str, Meta(pattern="^(QUOTE|RECEIVED)$", description="what the buyer pays in")] = "QUOTE"
+
+
+class MatchingSection(Section):
+    """matching: the core and its markets."""
+
+    book: Annotated[str, Meta(pattern="^(auto|native|reference)$", description="which core")] = "auto"
+    markets: Annotated[list[MarketSection] | None, Meta(description="default: ten markets against USDT")] = None
+    queue: Annotated[Count, Meta(description="requests that may wait; one more gets 503")] = 10_000
+    batch_commands: Annotated[Count, Meta(description="commands after which a batch closes")] = 256
+    batch_events: Annotated[Count, Meta(description="events after which a batch closes")] = 5_000
+
+
+class SettlementSection(Section):
+    """settlement: how trades reach the ledger (SPEC 6.2)."""
+
+    worker_pool_size: Annotated[int, Meta(ge=1, le=64, description="workers")] = 1
+    batch_size: Annotated[int, Meta(ge=1, le=1_000, description="instructions a wallet call")] = 64
+    retry_max_attempts: Annotated[int, Meta(ge=1, le=100, description="refusals before a dead letter")] = 3
+    retry_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="first pause between attempts")] = 1_000
+    retry_max_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="longest pause")] = 30_000
+
+
+class AuthSection(Section):
+    """auth: whose tokens are good."""
+
+    jwt_secret: Annotated[str | None, Meta(description="HS256 secret, 32 bytes or more; default: made at start")] = None
+    jwt_secret_file: Annotated[str | None, Meta(description="file that holds the secret, instead of it")] = None
+    jwt_issuer: Annotated[str | None, Meta(description="required iss claim; empty: any")] = None
+    jwt_audience: Annotated[str | None, Meta(description="required aud claim; empty: any")] = None
+
+
+class RateLimitSection(Section):
+    """rate_limit: requests a second by user (orders, queries) or address (public); 0 is no limit."""
+
+    orders_per_s: Annotated[float, Meta(ge=0, description="order requests of a user")] = 10
+    orders_burst: Annotated[Count, Meta(description="of them at once")] = 100
+    queries_per_s: Annotated[float, Meta(ge=0, description="other requests of a user")] = 50
+    queries_burst: Annotated[Count, Meta(description="of them at once")] = 200
+    public_per_s: Annotated[float, Meta(ge=0, description="requests of an address without a token")] = 100
+    public_burst: Annotated[Count, Meta(description="of them at once")] = 500
+
+
+class LoggingSection(Section):
+    """logging: structured lines on standard error."""
+
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="least level shown")] = "info"
+    format: Annotated[str, Meta(pattern="^(json|console)$", description="json, or lines for people")] = "json"
+    access: Annotated[bool, Meta(description="one line a request")] = False
+
+
+class Config(Section):
+    """All options."""
+
+    environment: Annotated[str, Meta(description="name of the installation, shown in logs")] = "development"
+    server: ServerSection = ServerSection()
+    database: DatabaseSection = DatabaseSection()
+    wallet: WalletSection = WalletSection()
+    matching: MatchingSection = MatchingSection()
+    settlement: SettlementSection = SettlementSection()
+    auth: AuthSection = AuthSection()
+    rate_limit: RateLimitSection = RateLimitSection()
+    logging: LoggingSection = LoggingSection()

@@ -1,0 +1,95 @@
+"""An order as the engine keeps it while it lives, and a trade as it is stored; all amounts in units of 1e-8."""
+
+import msgspec
+
+from trade_engine.domain.enums import (
+    FeeAsset,
+    OrderStatus,
+    OrderType,
+    Reason,
+    SelfTradePrevention,
+    SettlementStatus,
+    Side,
+    TimeInForce,
+)
+
+
+class Order(msgspec.Struct, gc=False, kw_only=True):
+    """One order: what was asked, what became of it, and what its reservation still holds.
+
+    Not tracked by the garbage collector: a million of them must not slow it, and they hold no references back.
+    """
+
+    order_id: str
+    #: The number the core knows it by: the sequence of its own command.
+    sequence: int
+    user_id: str
+    #: The trader's number in the core.
+    user: int
+    market_id: int
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
+    stp: SelfTradePrevention
+    #: Bits of ``commands.OrderFlag``.
+    flags: int = 0
+    status: OrderStatus = OrderStatus.PENDING
+    reason: Reason = Reason.NONE
+    client_order_id: str | None = None
+    institution_id: str | None = None
+    #: 0 for a market order.
+    price: int = 0
+    quantity: int = 0
+    stop_price: int = 0
+    display: int = 0
+    max_notional: int = 0
+    expires_us: int = 0
+    linked_id: int = 0
+    filled: int = 0
+    filled_notional: int = 0
+    cancelled: int = 0
+    #: Rank in its price level; changes when it loses its place.
+    priority: int = 0
+    display_remaining: int = 0
+    #: Rates frozen at acceptance, units of 1e-8.
+    maker_fee: int = 0
+    taker_fee: int = 0
+    fee_asset: FeeAsset = FeeAsset.QUOTE
+    #: What fees are counted on, filled as maker and as taker, in the fee's asset.
+    maker_basis: int = 0
+    taker_basis: int = 0
+    fee_charged: int = 0
+    #: Reserved for it in all, and what of that is neither spent nor released yet (in the wallet's books or on its way).
+    reserved: int = 0
+    hold: int = 0
+    created_us: int = 0
+    updated_us: int = 0
+    filled_us: int = 0
+    cancelled_us: int = 0
+
+    @property
+    def leaves(self) -> int:
+        """What is neither filled nor cancelled."""
+        return self.quantity - self.filled - self.cancelled
+
+
+class Trade(msgspec.Struct, gc=False, frozen=True, kw_only=True):
+    """One trade with both its sides."""
+
+    trade_id: str
+    sequence: int
+    market_id: int
+    price: int
+    quantity: int
+    notional: int
+    buyer_order_id: str
+    seller_order_id: str
+    buyer_user_id: str
+    seller_user_id: str
+    buyer_fee: int
+    seller_fee: int
+    buyer_fee_asset: str
+    seller_fee_asset: str
+    is_buyer_maker: bool
+    executed_us: int
+    settlement_status: SettlementStatus = SettlementStatus.PENDING

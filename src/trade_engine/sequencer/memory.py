@@ -1,0 +1,42 @@
+"""All that the engine holds in memory; recovery builds it from the database, and it is dropped whole when in doubt."""
+
+import msgspec
+
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Trade
+from trade_engine.marketdata.depth import Depth
+from trade_engine.marketdata.ticker import Ticker
+from trade_engine.matching.markets import MarketBooks
+from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders
+
+
+class MarketView:
+    """What the world may see of a market: committed depth and ticker."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.depth = Depth()
+        self.ticker = Ticker()
+
+    def add_trade(self, trade: Trade) -> None:
+        """Take a committed trade in."""
+        self.ticker.add(trade.executed_us, trade.price, trade.quantity, trade.notional)
+
+
+class Memory(msgspec.Struct, kw_only=True):
+    """The engine's memory: books a batch ahead of the database at most, views never."""
+
+    markets: dict[int, Market]
+    by_symbol: dict[str, Market]
+    books: MarketBooks
+    live: LiveOrders
+    bookkeeper: Bookkeeper
+    views: dict[int, MarketView]
+    #: The trader's number in the core, by user id.
+    traders: dict[str, int]
+    #: Of the last command sequenced.
+    sequence: int
+    #: Of the last wallet instruction written.
+    instruction_id: int
+    journal_hash: bytes
+    state_hash: bytes

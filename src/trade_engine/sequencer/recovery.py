@@ -1,0 +1,242 @@
+"""Recovery: memory from the database, checked against itself before the engine serves (SPEC 4.3, DESIGN 4)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+import structlog
+
+from trade_engine.domain.commands import Command, CommandKind
+from trade_engine.domain.enums import MarketState, OrderStatus, OrderType, Side
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order
+from trade_engine.marketdata.ticker import MINUTE_US, Minute
+from trade_engine.matching.markets import MarketBooks
+from trade_engine.matching.protocol import Book, MarketMemory, Resting
+from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders, MarketCounters
+from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.commit import Writer
+from trade_engine.sequencer.memory import MarketView, Memory
+from trade_engine.storage.order_rows import ORDER_COLUMNS, order_from_row
+from trade_engine.storage.types import Connection
+
+log = structlog.get_logger(__name__)
+
+_PAGE: Final = 10_000
+
+
+class RecoveryError(RuntimeError):
+    """What the database holds contradicts itself, or the configuration; the engine must not serve."""
+
+
+async def recover(
+    writer: Writer, configured: Sequence[Market], new_book: Callable[[int], Book], clock: Clock
+) -> Memory:
+    """Take over as the writer and build memory.
+
+    Raises:
+        RecoveryError: a check failed; the message says which.
+        OSError, asyncpg.PostgresError: the database is not to be reached.
+    """
+    state = await writer.take_over()
+    connection = writer.connection
+    clock.set_floor(state["clock_us"])
+    rows = await _sync_markets(connection, configured)
+    markets = {market.market_id: market for market, _ in rows}
+    books = MarketBooks(new_book)
+    live = LiveOrders()
+    bookkeeper = Bookkeeper(live, markets, state["trade_sequence"])
+    traders = {
+        row[0]: row[1] for row in await connection.fetch("SELECT user_id::TEXT, trader_number FROM traders")
+    }
+    views = {}
+    for market, row in rows:
+        view = views[market.market_id] = MarketView(market)
+        bookkeeper.counters[market.market_id] = MarketCounters(event_sequence=row["event_sequence"])
+        orders = await _open_orders(connection, market, traders)
+        book = books.add(market.market_id)
+        book.restore(_market_memory(market, row), [resting_of(order, market) for order in orders])
+        _check_book(book, market)
+        for order in orders:
+            live.add(order)
+        view.depth.sequence = row["event_sequence"]
+        for order in orders:
+            if order.status is not OrderStatus.PENDING:
+                price, lots = order.price // market.tick_size, order.display_remaining // market.lot_size
+                view.depth.change(order.side, price, lots, 1)
+        await _fill_ticker(connection, view, row)
+    if books.state_hash() != state["state_hash"] and state["sequence"]:
+        raise RecoveryError("the state hash of the rebuilt books differs from the journal's: run `trade-engine verify`")
+    log.info("recovered", orders=len(live), sequence=state["sequence"], epoch=writer.epoch)
+    return Memory(
+        markets=markets,
+        by_symbol={market.symbol: market for market in markets.values()},
+        books=books,
+        live=live,
+        bookkeeper=bookkeeper,
+        views=views,
+        traders=traders,
+        sequence=state["sequence"],
+        instruction_id=state["instruction_id"],
+        journal_hash=state["journal_hash"],
+        state_hash=state["state_hash"],
+    )
+
+
+def configure_commands(memory: Memory) -> list[Command]:
+    """What must be sequenced so that each book knows its market's configured rules."""
+    commands = []
+    for market in memory.markets.values():
+        known = memory.books.book(market.market_id).memory()
+        rules = (
+            market.price_band_ppm,
+            market.max_slippage_ppm,
+            market.min_notional_ticks,
+            market.max_open_orders,
+            market.max_fills,
+        )
+        if rules != (
+            known.price_band_ppm,
+            known.max_slippage_ppm,
+            known.min_notional,
+            known.max_open_orders,
+            known.max_fills,
+        ):
+            commands.append(
+                Command(
+                    CommandKind.CONFIGURE,
+                    0,
+                    0,
+                    market.market_id,
+                    price=rules[0],
+                    stop_price=rules[1],
+                    quantity=rules[2],
+                    display=rules[3],
+                    max_notional=rules[4],
+                )
+            )
+    return commands
+
+
+def resting_of(order: Order, market: Market) -> Resting:
+    """An open order as the core knows it, in ticks and lots."""
+    lot, tick = market.lot_size, market.tick_size
+    return Resting(
+        order_id=order.sequence,
+        user=order.user,
+        side=order.side,
+        type=order.type,
+        time_in_force=order.time_in_force,
+        stp=order.stp,
+        flags=order.flags,
+        waiting=int(order.status is OrderStatus.PENDING and order.type >= OrderType.STOP),
+        price=order.price // tick,
+        quantity=(order.quantity - order.cancelled) // lot,
+        leaves=order.leaves // lot,
+        stop_price=order.stop_price // tick,
+        display=order.display // lot,
+        display_remaining=order.display_remaining // lot,
+        max_notional=order.max_notional // market.notional_unit,
+        spent_notional=order.filled_notional // market.notional_unit if order.side is Side.BUY else 0,
+        expires_us=order.expires_us,
+        linked_id=order.linked_id,
+        priority=order.priority,
+    )
+
+
+async def _sync_markets(
+    connection: Connection, configured: Sequence[Market]
+) -> list[tuple[Market, asyncpg.Record]]:
+    """Every configured market with its row; new ones get one, changed scales are refused."""
+    known = {row["symbol"]: row for row in await connection.fetch("SELECT * FROM markets")}
+    next_id = max((row["market_id"] for row in known.values()), default=0) + 1
+    synced = []
+    for market in configured:
+        row = known.pop(market.symbol, None)
+        if row is None:
+            row = await connection.fetchrow(
+                "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, state)"
+                " VALUES ($1, $2, $3, $4, $5::BIGINT * 0.00000001, $6::BIGINT * 0.00000001, $7) RETURNING *",
+                next_id,
+                market.symbol,
+                market.base,
+                market.quote,
+                market.tick_size,
+                market.lot_size,
+                market.state.name,
+            )
+            next_id += 1
+        scales = (_units(row["tick_size"]), _units(row["lot_size"]))
+        if scales != (market.tick_size, market.lot_size):
+            raise RecoveryError(
+                f"matching.markets {market.symbol}: tick_size and lot_size are {row['tick_size']} and"
+                f" {row['lot_size']} in the database and cannot be changed"
+            )
+        synced.append((msgspec.structs.replace(market, market_id=row["market_id"]), row))
+    for row in known.values():
+        if await connection.fetchval("SELECT 1 FROM orders WHERE market_id = $1 AND is_open LIMIT 1", row["market_id"]):
+            raise RecoveryError(f"matching.markets: {row['symbol']} has open orders but is not configured")
+        if row["event_sequence"]:
+            raise RecoveryError(f"matching.markets: {row['symbol']} has a history; list it with state CLOSED instead")
+    return synced
+
+
+def _market_memory(market: Market, row: asyncpg.Record) -> MarketMemory:
+    return MarketMemory(
+        last_price=_units(row["last_price"]) // market.tick_size,
+        state=MarketState[row["state"]],
+        priority=row["priority_sequence"],
+        price_band_ppm=row["price_band_ppm"],
+        max_slippage_ppm=row["max_slippage_ppm"],
+        min_notional=row["min_notional_ticks"],
+        max_open_orders=row["max_open_orders"],
+        max_fills=row["max_fills"],
+    )
+
+
+async def _open_orders(
+    connection: Connection, market: Market, traders: dict[str, int]
+) -> list[Order]:
+    orders: list[Order] = []
+    async with connection.transaction(readonly=True):
+        cursor = connection.cursor(
+            f"SELECT {ORDER_COLUMNS} FROM orders WHERE market_id = $1 AND is_open ORDER BY priority_sequence",
+            market.market_id,
+            prefetch=_PAGE,
+        )
+        async for row in cursor:
+            order = order_from_row(row, traders[row["user_id"]])
+            if order.leaves != order.quantity - order.filled - order.cancelled or order.leaves <= 0:
+                raise RecoveryError(f"order {order.order_id}: quantities do not add up")
+            orders.append(order)
+    return orders
+
+
+def _check_book(book: Book, market: Market) -> None:
+    bid, ask = book.best_bid(), book.best_ask()
+    if bid and ask and bid >= ask:
+        raise RecoveryError(f"{market.symbol}: the book is crossed, bid {bid} against ask {ask} (ticks)")
+
+
+async def _fill_ticker(
+    connection: Connection, view: MarketView, row: asyncpg.Record
+) -> None:
+    """The last day's trades, minute by minute, as the ticker would have folded them."""
+    minutes = await connection.fetch(
+        f"SELECT (extract(epoch FROM executed_at) * 1000000)::BIGINT / {MINUTE_US} * {MINUTE_US} AS start_us,"
+        " (array_agg(price ORDER BY sequence))[1] AS open, max(price) AS high, min(price) AS low,"
+        " (array_agg(price ORDER BY sequence DESC))[1] AS close, sum(quantity) AS volume,"
+        " sum(notional) AS quote_volume, count(*) AS trades FROM trades"
+        " WHERE market_id = $1 AND trade_id >= uuid7_floor(now() - INTERVAL '1441 minutes') GROUP BY 1 ORDER BY 1",
+        view.market.market_id,
+    )
+    view.ticker.last_price = _units(row["last_price"])
+    for m in minutes:
+        values = [_units(m[name]) for name in ("open", "high", "low", "close", "volume", "quote_volume")]
+        view.ticker.add_minute(Minute(m["start_us"], *values, m["trades"]))
+
+
+def _units(value: Any) -> int:
+    """A NUMERIC as units of 1e-8."""
+    return int(value.scaleb(8))

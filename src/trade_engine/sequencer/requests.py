@@ -1,0 +1,87 @@
+"""What callers hand to the engine and get back: decoded, authenticated requests, in integers."""
+
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order, Trade
+
+
+class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A new order, units of 1e-8; 0 or None is "not given".  Market rules have not been checked yet."""
+
+    user_id: str
+    symbol: str
+    side: Side
+    type: OrderType
+    quantity: int = 0
+    price: int = 0
+    stop_price: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    stp: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+    client_order_id: str | None = None
+    institution_id: str | None = None
+    post_only: bool = False
+    display_quantity: int = 0
+    #: Market BUY by amount: what to spend, instead of ``quantity``.
+    quote_amount: int = 0
+    expires_us: int = 0
+
+
+class Placed(NamedTuple):
+    """The order as it was committed, its trades, and whether this is the answer to an earlier request."""
+
+    order: Order
+    trades: list[Trade]
+    replayed: bool = False
+
+
+class DepthView(NamedTuple):
+    """A committed book: (price, quantity, number of orders) a level, best first, units of 1e-8."""
+
+    bids: list[tuple[int, int, int]]
+    asks: list[tuple[int, int, int]]
+    #: The market's event sequence that this shows.
+    sequence: int
+
+
+class TickerView(NamedTuple):
+    """The last 24 hours of a market and its best prices now; units of 1e-8, 0 is "none"."""
+
+    last_price: int
+    open: int
+    high: int
+    low: int
+    volume: int
+    quote_volume: int
+    trades: int
+    best_bid: int
+    best_ask: int
+
+
+class Engine(Protocol):
+    """What the API may ask of the engine; every method raises ``domain.errors.EngineError``."""
+
+    @property
+    def markets(self) -> dict[str, Market]:
+        """All markets by symbol (``BTC/USDT``)."""
+
+    async def place(self, request: PlaceOrder) -> Placed:
+        """Reserve, match and commit an order; returns after the commit."""
+
+    async def cancel(self, order_id: str, user_id: str | None) -> Order:
+        """End an order; ``user_id`` None is the operator, else it must be the order's.  Returns after the commit."""
+
+    async def order(self, order_id: str, user_id: str | None) -> Order:
+        """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""
+
+    def depth(self, symbol: str, levels: int) -> DepthView:
+        """The committed book of a market."""
+
+    def ticker(self, symbol: str) -> TickerView:
+        """The committed ticker of a market."""
+
+    def condition(self) -> dict[str, str]:
+        """Health by name (``engine``, ``database``, ``wallet``): ``"ok"`` or what is wrong, at once, without I/O."""

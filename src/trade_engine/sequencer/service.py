@@ -1,0 +1,183 @@
+"""The engine as the API sees it: admission and sequencer behind plain methods (``requests.Engine``)."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from trade_engine.domain.enums import OrderStatus, Reason, Side
+from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order
+from trade_engine.sequencer.admission import Admission, Replay
+from trade_engine.sequencer.bookkeeping import Outcome
+from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.memory import MarketView
+from trade_engine.sequencer.orphans import orphan_releases
+from trade_engine.sequencer.pipeline import Sequencer
+from trade_engine.sequencer.recovery import configure_commands
+from trade_engine.sequencer.requests import DepthView, Placed, PlaceOrder, TickerView
+from trade_engine.sequencer.work import cancel_work, command_work, release_work
+from trade_engine.storage.order_rows import find_order, trades_of_taker
+from trade_engine.storage.types import Pool
+from trade_engine.wallet.port import Wallet
+
+log = structlog.get_logger(__name__)
+
+
+class EngineService:
+    """Implements ``requests.Engine``.
+
+    Args:
+        markets: as configured; shown even while the engine recovers.
+        pool: for reading.
+    """
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        admission: Admission,
+        wallet: Wallet,
+        pool: Pool,
+        clock: Clock,
+        markets: Sequence[Market],
+    ) -> None:
+        self._sequencer = sequencer
+        self._admission = admission
+        self._wallet = wallet
+        self._pool = pool
+        self._clock = clock
+        self._configured = {market.symbol: market for market in markets}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Recover, start the writer's loop, tell the books their rules and release orphaned reservations.
+
+        Raises:
+            RecoveryError: the database contradicts itself; do not serve.
+        """
+        await self._sequencer.start()
+        self._tasks = [
+            asyncio.create_task(self._sequencer.run(), name="sequencer"),
+            asyncio.create_task(self._admission.run(), name="admission"),
+        ]
+        works = [command_work(command) for command in configure_commands(self._sequencer.memory)]
+        orphans = await orphan_releases(self._wallet, self._pool)
+        if orphans:
+            log.warning("releasing orphaned reservations", count=len(orphans))
+            works.append(release_work(orphans))
+        if works:
+            self._sequencer.submit(works)
+            await asyncio.gather(*(work.done for work in works))
+
+    async def stop(self) -> None:
+        """Finish the batch under way, refuse what waits, and end."""
+        self._sequencer.stop()
+        if self._tasks:
+            sequencer, admission = self._tasks
+            await asyncio.wait([sequencer], timeout=10)
+            admission.cancel()
+            sequencer.cancel()
+            await asyncio.gather(sequencer, admission, return_exceptions=True)
+        self._sequencer.refuse_waiting()
+
+    @property
+    def markets(self) -> dict[str, Market]:
+        """All markets by symbol."""
+        return self._configured
+
+    async def place(self, request: PlaceOrder) -> Placed:
+        """Reserve, match and commit an order; see ``requests.Engine``."""
+        try:
+            outcome = await self._admission.place(request)
+        except Replay as replay:
+            return await self._replayed(replay.order_id)
+        order = outcome.order
+        if order is None:
+            raise OutcomeUnknown("OUTCOME_UNKNOWN", "repeat the request with the same client_order_id")
+        if order.status is OrderStatus.REJECTED:
+            raise _refusal(order)
+        return Placed(order, outcome.trades)
+
+    async def _replayed(self, order_id: str) -> Placed:
+        order = await find_order(self._pool, order_id)
+        if order is None:
+            raise OutcomeUnknown("OUTCOME_UNKNOWN", "repeat the request with the same client_order_id")
+        if order.status is OrderStatus.REJECTED:
+            raise _refusal(order)
+        return Placed(order, await trades_of_taker(self._pool, order), replayed=True)
+
+    async def cancel(self, order_id: str, user_id: str | None) -> Order:
+        """End an order; see ``requests.Engine``."""
+        reason = Reason.USER_REQUEST if user_id is not None else Reason.ADMIN_REQUEST
+        work = cancel_work(order_id, user_id, reason)
+        self._sequencer.submit([work])
+        outcome: Outcome | None = await work.done
+        if outcome is not None and outcome.order is not None and not outcome.refusal:
+            return outcome.order
+        order = await self.order(order_id, user_id)
+        if order.status is OrderStatus.CANCELLED:
+            return order
+        raise Refused(
+            "ORDER_NOT_CANCELLABLE",
+            f"the order is {order.status.name}",
+            field="order_id",
+            provided=order_id,
+            status=order.status.name,
+        )
+
+    async def order(self, order_id: str, user_id: str | None) -> Order:
+        """One committed order; see ``requests.Engine``."""
+        order = await find_order(self._pool, order_id)
+        if order is None or (user_id is not None and order.user_id != user_id):
+            raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
+        return order
+
+    def depth(self, symbol: str, levels: int) -> DepthView:
+        """The committed book of a market, units of 1e-8."""
+        view = self._view(symbol)
+        tick, lot = view.market.tick_size, view.market.lot_size
+        bids, asks = (
+            [(price * tick, lots * lot, orders) for price, lots, orders in view.depth.levels(side, levels)]
+            for side in (Side.BUY, Side.SELL)
+        )
+        return DepthView(bids, asks, view.depth.sequence)
+
+    def ticker(self, symbol: str) -> TickerView:
+        """The committed ticker of a market."""
+        view = self._view(symbol)
+        minutes = view.ticker.window(self._clock.now_us())
+        tick = view.market.tick_size
+        return TickerView(
+            last_price=view.ticker.last_price,
+            open=minutes[0].open if minutes else 0,
+            high=max((m.high for m in minutes), default=0),
+            low=min((m.low for m in minutes), default=0),
+            volume=sum(m.volume for m in minutes),
+            quote_volume=sum(m.quote_volume for m in minutes),
+            trades=sum(m.trades for m in minutes),
+            best_bid=view.depth.best(Side.BUY) * tick,
+            best_ask=view.depth.best(Side.SELL) * tick,
+        )
+
+    def condition(self) -> dict[str, str]:
+        """Health by name."""
+        trouble = self._sequencer.trouble
+        database = trouble if trouble and trouble.startswith("database") else "ok"
+        return {"engine": trouble or "ok", "database": database}
+
+    def _view(self, symbol: str) -> MarketView:
+        memory = self._sequencer.memory
+        market = memory.by_symbol.get(symbol)
+        if market is None:
+            raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=symbol)
+        return memory.views[market.market_id]
+
+
+def _refusal(order: Order) -> EngineError:
+    return Refused(
+        order.reason.name,
+        f"the market refused the order: {order.reason.name.lower().replace('_', ' ')}",
+        order_id=order.order_id,
+        client_order_id=order.client_order_id,
+    )

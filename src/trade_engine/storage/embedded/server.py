@@ -1,0 +1,328 @@
+"""Starts, adopts and stops the private PostgreSQL of a data directory.
+
+A file lock makes one engine the owner of a data directory.  A server that outlived its engine (which was killed) is
+adopted, not started twice.  fsync and synchronous_commit stay on; this module must never trade them for speed.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+from urllib.parse import quote
+
+import asyncpg
+import msgspec
+
+from trade_engine.storage.embedded.account import Account, choose_account, find_home, make_home, reachable_binaries
+from trade_engine.storage.embedded.binaries import Binaries, find_binaries
+from trade_engine.storage.embedded.postmaster import (
+    PORT,
+    Postmaster,
+    clear_stale_pid_file,
+    is_alive,
+    read_postmaster,
+    socket_path_fits,
+)
+from trade_engine.storage.errors import EmbeddedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NAME: Final = "trade_engine"
+_POLL_S: Final = 0.02
+#: Crash recovery of a long write-ahead log may take its time.
+_START_TIMEOUT_S: Final = 600.0
+_STOP_TIMEOUT_S: Final = 60.0
+_LOG_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the private server is run."""
+
+    #: Folder of ``postgres`` and ``initdb``; None: the newest on the system, else the wheel's.
+    postgres_bin: Path | None = None
+    shared_buffers_mb: int = 256
+    max_connections: int = 100
+    #: Statements slower than this are logged; -1 none.
+    slow_query_ms: int = 100
+
+
+class EmbeddedPostgres:
+    """The private server of one data directory; ``start`` it, use ``url``, ``stop`` it."""
+
+    def __init__(self, data_dir: Path, settings: EmbeddedSettings | None = None) -> None:
+        """Nothing happens before ``start``."""
+        self._data_dir = data_dir.absolute()
+        self._settings = settings or EmbeddedSettings()
+        self._lock: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._postmaster: Postmaster | None = None
+        self._home = self._data_dir
+        #: Whether the server had outlived the engine that started it.
+        self.adopted = False
+
+    @property
+    def url(self) -> str:
+        """Where to connect, for asyncpg and psql alike.
+
+        Raises:
+            EmbeddedError: it does not run.
+        """
+        if self._postmaster is None:
+            raise EmbeddedError("the embedded database is not running")
+        return _url(self._postmaster.socket_folder)
+
+    @property
+    def home(self) -> Path:
+        """Where the cluster, its socket and its log are."""
+        return self._home
+
+    async def start(self) -> str:
+        """Make the cluster if there is none, start or adopt its server, wait until it answers; its URL.
+
+        Raises:
+            EmbeddedError: another engine owns the data directory, there are no binaries, or the server does not come
+                up; the message holds the end of its log.
+        """
+        await _to_the_end(self._take_lock)
+        try:
+            account = choose_account()
+            self._home = await _to_the_end(make_home, self._data_dir, account)
+            self._postmaster = await self._adopt()
+            self.adopted = self._postmaster is not None
+            if self._postmaster is None:
+                await _to_the_end(self._spawn, account)
+                self._postmaster = await self._wait_until_listening()
+            await self._wait_until_ready()
+            return self.url
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Shut the server down in order (sessions are ended, everything is written) and give the directory free."""
+        try:
+            running = read_postmaster(self._home / "cluster") if self._postmaster or self._process else None
+            pid = running.pid if running else self._process.pid if self._process else None
+            if pid is not None and not await self._end(pid, signal.SIGINT, _STOP_TIMEOUT_S):
+                await self._end(pid, signal.SIGQUIT, _STOP_TIMEOUT_S)
+            if self._postmaster is not None and self._postmaster.socket_folder.parent != self._home:
+                with suppress(OSError):
+                    self._postmaster.socket_folder.rmdir()
+        finally:
+            self._process = None
+            self._postmaster = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    async def __aenter__(self) -> "EmbeddedPostgres":
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self.stop()
+
+    def _take_lock(self) -> None:
+        """Take the data directory for this process, until ``stop`` or the process's end.
+
+        The lock is held by a bare descriptor, which no garbage collection closes early.
+        """
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise EmbeddedError(f"the data directory {self._data_dir} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise EmbeddedError(
+                f"the data directory {self._data_dir} is in use by another engine (process {owner})"
+            ) from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    async def _adopt(self) -> Postmaster | None:
+        cluster = self._home / "cluster"
+        found = read_postmaster(cluster)
+        while found is not None and found.status == "stopping":
+            await asyncio.sleep(_POLL_S)
+            found = read_postmaster(cluster)
+        return found
+
+    def _spawn(self, account: Account) -> None:
+        cluster = self._home / "cluster"
+        version = cluster / "PG_VERSION"
+        major = int(version.read_text(encoding="utf-8")) if version.exists() else None
+        binaries = reachable_binaries(find_binaries(self._settings.postgres_bin, major=major), account)
+        if major is None:
+            self._initialise(binaries, account)
+        clear_stale_pid_file(cluster)
+        (cluster / "postgresql.conf").write_text(
+            server_configuration(self._settings, self._socket_folder(account), binaries), encoding="utf-8"
+        )
+        log = self._home / "postgres.log"
+        if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
+            log.replace(log.with_suffix(".log.1"))
+        with log.open("ab") as output:
+            self._process = account.spawn([str(binaries.folder / "postgres"), "-D", str(cluster)], _environment(), output)
+
+    def _initialise(self, binaries: Binaries, account: Account) -> None:
+        """Make the cluster under another name and rename it: a crash on the way leaves no half of one."""
+        fresh = self._home / "cluster.new"
+        if fresh.exists():
+            shutil.rmtree(fresh)
+        options = ["--username", _NAME, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--data-checksums"]
+        answer = account.run([str(binaries.folder / "initdb"), "-D", str(fresh), *options], _environment())
+        if answer.returncode:
+            raise EmbeddedError(f"initdb failed in {fresh}:\n{answer.stdout.strip()}")
+        fresh.rename(self._home / "cluster")
+
+    def _socket_folder(self, account: Account) -> Path:
+        folder = self._home / "run"
+        if not socket_path_fits(folder):
+            folder = Path(tempfile.mkdtemp(prefix="trade-engine-", dir="/tmp"))
+        account.own_folder(folder)
+        return folder
+
+    async def _wait_until_listening(self) -> Postmaster:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while True:
+                found = read_postmaster(self._home / "cluster")
+                if found is not None and str(found.socket_folder) not in ("", "."):
+                    return found
+                self._require_process()
+                await asyncio.sleep(_POLL_S)
+
+    async def _wait_until_ready(self) -> None:
+        """Wait until the server answers, and make the database if it is a new cluster."""
+        assert self._postmaster is not None
+        maintenance = _url(self._postmaster.socket_folder, "postgres")
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while True:
+                try:
+                    connection = await asyncpg.connect(maintenance)
+                    break
+                except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+                    self._require_process()
+                    await asyncio.sleep(_POLL_S)
+        try:
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", _NAME):
+                await connection.execute(f"CREATE DATABASE {_NAME}")
+        finally:
+            await connection.close()
+
+    def _require_process(self) -> None:
+        ended = self._process is not None and self._process.poll() is not None
+        gone = self._process is None and self._postmaster is not None and not is_alive(self._postmaster.pid)
+        if ended or gone:
+            log = self._home / "postgres.log"
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:] if log.exists() else []
+            raise EmbeddedError("the embedded PostgreSQL ended while it started:\n" + "\n".join(tail))
+
+    async def _end(self, pid: int, how: signal.Signals, timeout_s: float) -> bool:
+        """Signal the server and wait until it is gone; False if it still lives after ``timeout_s`` seconds."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while is_alive(pid):
+                    await asyncio.sleep(_POLL_S)
+                if self._process is not None:
+                    self._process.wait()
+                return True
+        return False
+
+
+def server_configuration(settings: EmbeddedSettings, socket_folder: Path, binaries: Binaries) -> str:
+    """The whole ``postgresql.conf``; written anew at each start, so that it always is what this version wants."""
+    preload = "pg_stat_statements" if binaries.has_statement_statistics else ""
+    lines = {
+        "listen_addresses": "''",
+        "port": str(PORT),
+        "unix_socket_directories": _quoted(str(socket_folder)),
+        "unix_socket_permissions": "0700",
+        "max_connections": str(settings.max_connections),
+        "shared_buffers": f"{settings.shared_buffers_mb}MB",
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "full_page_writes": "on",
+        "max_wal_size": "4GB",
+        "checkpoint_timeout": "15min",
+        "random_page_cost": "1.1",
+        "jit": "off",
+        "autovacuum_naptime": "15s",
+        "shared_preload_libraries": _quoted(preload),
+        "log_min_duration_statement": str(settings.slow_query_ms),
+        "log_line_prefix": "'%m [%p] '",
+        "log_timezone": "'UTC'",
+        "timezone": "'UTC'",
+        "lc_messages": "'C'",
+    }
+    return "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+def running_url(data_dir: Path) -> str | None:
+    """The URL of the private server that runs on ``data_dir`` now, whoever owns it; None if none does."""
+    home = find_home(data_dir.absolute())
+    found = read_postmaster(home / "cluster") if home else None
+    return _url(found.socket_folder) if found and found.status in ("ready", "starting") else None
+
+
+@asynccontextmanager
+async def use_embedded(data_dir: Path, settings: EmbeddedSettings | None = None) -> AsyncIterator[str]:
+    """For a command beside a server: join the database that an engine runs on ``data_dir``, else run it meanwhile.
+
+    Raises:
+        EmbeddedError: as ``EmbeddedPostgres.start``, or there is no database in ``data_dir``.
+    """
+    if find_home(data_dir.absolute()) is None:
+        raise EmbeddedError(f"there is no database in {data_dir}: start the engine there first")
+    server = EmbeddedPostgres(data_dir, settings)
+    try:
+        url = await server.start()
+    except EmbeddedError:
+        joined = running_url(data_dir)
+        if joined is None:
+            raise
+        yield joined
+        return
+    try:
+        yield url
+    finally:
+        await server.stop()
+
+
+async def _to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work in a thread; if the caller is cancelled, wait for it all the same before giving up."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+def _url(socket_folder: Path, database: str = _NAME) -> str:
+    return f"postgresql://{_NAME}@/{database}?host={quote(str(socket_folder), safe='/')}&port={PORT}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _environment() -> dict[str, str]:
+    """What the server's programs get: nothing of ours that could redirect or translate them."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}

@@ -1,0 +1,23 @@
+"""What can be wrong with the database before the engine serves.
+
+    StorageError                 the message is for the operator: what is wrong, and what to do
+    +-- SchemaError              the schema is not the one that this program was written for
+    +-- DurabilityError          the server could lose what it has confirmed
+    +-- EmbeddedError            the private server cannot be started, found or stopped
+"""
+
+
+class StorageError(Exception):
+    """Base; the message says what is wrong and what to do about it."""
+
+
+class SchemaError(StorageError):
+    """The schema is of another version, a migration was changed after it ran, or a migration file is malformed."""
+
+
+class DurabilityError(StorageError):
+    """The server is too old, or may lose committed work in a crash."""
+
+
+class EmbeddedError(StorageError):
+    """The private PostgreSQL cannot be started, found or stopped."""

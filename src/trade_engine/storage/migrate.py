@@ -1,0 +1,202 @@
+"""Migrations in plain SQL: ``NNNN_name.up.sql`` and ``NNNN_name.down.sql``, carried out in order of number.
+
+Each runs in one transaction that first takes an advisory lock and reads again what has been done, so that two
+programs may start at once, also behind a pooler in transaction mode.  What ran is written down with a checksum;
+a file changed afterwards is refused.  This module never guesses: a schema it does not know, it does not touch.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from trade_engine.storage.errors import SchemaError
+
+#: Any number will do, as long as nothing else in this database takes the same one.
+_LOCK: Final = 0x7472_6164_655F_656E
+_NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
+_TRANSACTION: Final = re.compile(
+    r"^\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK)(?:\s+TRANSACTION|\s+WORK)?\s*;", re.I | re.M
+)
+_LEDGER: Final = """
+    CREATE TABLE IF NOT EXISTS schema_migrations (
+        version INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        checksum TEXT NOT NULL,
+        applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
+    )
+"""
+
+Connection = asyncpg.Connection
+
+
+class Migration(NamedTuple):
+    """One step of the schema, both ways."""
+
+    version: int
+    name: str
+    up_sql: str
+    down_sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the way up, line ends normalised."""
+        return hashlib.sha256(self.up_sql.replace("\r\n", "\n").encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """As its files are called: ``0001_engine``."""
+        return f"{self.version:04d}_{self.name}"
+
+
+class MigrationStatus(NamedTuple):
+    """One migration and when it ran; None: not yet."""
+
+    migration: Migration
+    applied_at: datetime | None
+
+
+class _Applied(NamedTuple):
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
+def default_folder() -> Traversable:
+    """Where the engine's own migrations are."""
+    return files("trade_engine.storage") / "migrations"
+
+
+def load_migrations(folder: Traversable | None = None) -> tuple[Migration, ...]:
+    """Read the migrations of ``folder`` (default: the engine's own), in order.
+
+    Raises:
+        SchemaError: a file name is not understood, a number is there twice, a way up or down is missing, or a file
+            ends its own transaction.
+    """
+    found: dict[tuple[int, str], dict[str, str]] = {}
+    for file in (default_folder() if folder is None else folder).iterdir():
+        if not file.name.endswith(".sql"):
+            continue
+        match = _NAME.fullmatch(file.name)
+        if match is None:
+            raise SchemaError(f"migration {file.name}: the name must be NNNN_name.up.sql or NNNN_name.down.sql")
+        sql = file.read_text(encoding="utf-8")
+        if _TRANSACTION.search(sql):
+            raise SchemaError(f"migration {file.name}: it must not begin or end a transaction, it runs inside one")
+        found.setdefault((int(match["version"]), match["name"]), {})[match["way"]] = sql
+    migrations: list[Migration] = []
+    for (version, name), ways in sorted(found.items()):
+        if ways.keys() != {"up", "down"}:
+            raise SchemaError(f"migration {version:04d}_{name}: it needs both a way up and a way down")
+        if migrations and migrations[-1].version == version:
+            raise SchemaError(f"migration {version:04d}_{name}: {migrations[-1].label} has the same number")
+        migrations.append(Migration(version, name, ways["up"], ways["down"]))
+    return tuple(migrations)
+
+
+async def up(
+    connection: Connection, migrations: Sequence[Migration], target: int | None = None
+) -> tuple[Migration, ...]:
+    """Carry out what is missing, up to number ``target`` (default: all); what was carried out now.
+
+    Raises:
+        SchemaError: what ran before is not what these migrations say.
+        asyncpg.PostgresError: a migration failed; it left no trace, those before it stay.
+    """
+    done: list[Migration] = []
+    for migration in migrations:
+        if target is not None and migration.version > target:
+            break
+        async with connection.transaction():
+            applied = await _locked(connection, migrations)
+            if migration.version in applied:
+                continue
+            if applied and migration.version < max(applied):
+                raise SchemaError(f"migration {migration.label} is new, but a later one has already run")
+            await connection.execute(migration.up_sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                migration.version,
+                migration.name,
+                migration.checksum,
+            )
+        done.append(migration)
+    return tuple(done)
+
+
+async def down(connection: Connection, migrations: Sequence[Migration], target: int) -> tuple[Migration, ...]:
+    """Take back, newest first, every migration numbered above ``target`` (0: all); what was taken back.
+
+    Data in what is dropped is lost.  Raises as ``up`` does.
+    """
+    done: list[Migration] = []
+    for migration in reversed(migrations):
+        if migration.version <= target:
+            break
+        async with connection.transaction():
+            if migration.version not in await _locked(connection, migrations):
+                continue
+            await connection.execute(migration.down_sql)
+            await connection.execute("DELETE FROM schema_migrations WHERE version = $1", migration.version)
+        done.append(migration)
+    return tuple(done)
+
+
+async def status(connection: Connection, migrations: Sequence[Migration]) -> tuple[MigrationStatus, ...]:
+    """When each migration ran.
+
+    Raises:
+        SchemaError: what ran is not what these migrations say.
+    """
+    applied = await _applied(connection)
+    _compare(applied, migrations)
+    return tuple(
+        MigrationStatus(migration, applied[migration.version].applied_at if migration.version in applied else None)
+        for migration in migrations
+    )
+
+
+async def require_current(connection: Connection, migrations: Sequence[Migration]) -> None:
+    """Refuse a schema of another version.
+
+    Raises:
+        SchemaError: older, newer, or made of other migrations than these.
+    """
+    missing = [step.migration.label for step in await status(connection, migrations) if step.applied_at is None]
+    if missing:
+        raise SchemaError(f"the database lacks {', '.join(missing)}: run `trade-engine migrate up`")
+
+
+async def _locked(connection: Connection, migrations: Sequence[Migration]) -> dict[int, _Applied]:
+    """Take the lock until the transaction ends, then read what has run."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    await connection.execute(_LEDGER)
+    applied = await _applied(connection)
+    _compare(applied, migrations)
+    return applied
+
+
+async def _applied(connection: Connection) -> dict[int, _Applied]:
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return {}
+    rows = await connection.fetch("SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version")
+    return {row["version"]: _Applied(row["name"], row["checksum"], row["applied_at"]) for row in rows}
+
+
+def _compare(applied: dict[int, _Applied], migrations: Sequence[Migration]) -> None:
+    known = {migration.version: migration for migration in migrations}
+    for version, row in applied.items():
+        migration = known.get(version)
+        if migration is None:
+            raise SchemaError(
+                f"the database has migration {version:04d}_{row.name}, which this program does not know: "
+                "it belongs to another version"
+            )
+        if row.checksum != migration.checksum:
+            raise SchemaError(f"migration {migration.label} was changed after it ran on this database")

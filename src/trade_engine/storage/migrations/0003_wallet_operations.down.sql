@@ -1,0 +1,1 @@
+DROP FUNCTION wallet.reserve_many, wallet.release_many, wallet.fund_many;

@@ -1,0 +1,1 @@
+DROP FUNCTION wallet.settle_many, wallet.open_settled_balances, wallet.settled_before;

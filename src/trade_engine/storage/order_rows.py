@@ -1,0 +1,142 @@
+"""How orders and trades are read from their rows: one list of columns each, for recovery and for queries."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from trade_engine.domain.enums import (
+    FeeAsset,
+    OrderStatus,
+    OrderType,
+    Reason,
+    SelfTradePrevention,
+    SettlementStatus,
+    Side,
+    TimeInForce,
+)
+from trade_engine.domain.orders import Order, Trade
+from trade_engine.storage.types import Pool
+
+
+def _units(column: str, name: str) -> str:
+    return f"(coalesce({column}, 0) * 100000000)::BIGINT AS {name}"
+
+
+def _us(column: str, name: str) -> str:
+    return f"coalesce((extract(epoch FROM {column}) * 1000000)::BIGINT, 0) AS {name}"
+
+
+#: The select list that ``order_from_row`` reads, of table ``orders``.
+ORDER_COLUMNS: Final = ", ".join(
+    (
+        "order_id::TEXT AS order_id", "sequence", "user_id::TEXT AS user_id", "market_id", "side", "type",
+        "time_in_force", "self_trade_prevention", "flags", "status", "reason", "client_order_id", "institution_id",
+        _units("price", "price"), _units("quantity", "quantity"), _units("stop_price", "stop_price"),
+        _units("display_quantity", "display"), _units("max_notional", "max_notional"),
+        _units("filled_quantity", "filled"), _units("filled_notional", "filled_notional"),
+        _units("cancelled_quantity", "cancelled"), "priority_sequence",
+        _units("display_remaining", "display_remaining"), "linked_sequence", _units("maker_fee", "maker_fee"),
+        _units("taker_fee", "taker_fee"), "fee_asset", _units("maker_basis", "maker_basis"),
+        _units("taker_basis", "taker_basis"), _units("fee_charged", "fee_charged"),
+        _units("reserved", "reserved"), _units("hold", "hold"), _us("expires_at", "expires_us"),
+        _us("created_at", "created_us"), _us("updated_at", "updated_us"), _us("filled_at", "filled_us"),
+        _us("cancelled_at", "cancelled_us"),
+    )
+)  # fmt: skip
+
+
+def order_from_row(row: asyncpg.Record, user: int = 0) -> Order:
+    """The order of a row selected with ORDER_COLUMNS; ``user`` is its trader's number, where it matters."""
+    reason = row["reason"]
+    return Order(
+        order_id=row["order_id"],
+        sequence=row["sequence"],
+        user_id=row["user_id"],
+        user=user,
+        market_id=row["market_id"],
+        side=Side[row["side"]],
+        type=OrderType[row["type"]],
+        time_in_force=TimeInForce[row["time_in_force"]],
+        stp=SelfTradePrevention[row["self_trade_prevention"]],
+        flags=row["flags"],
+        status=OrderStatus[row["status"]],
+        reason=Reason[reason] if reason else Reason.NONE,
+        client_order_id=row["client_order_id"],
+        institution_id=row["institution_id"],
+        price=row["price"],
+        quantity=row["quantity"],
+        stop_price=row["stop_price"],
+        display=row["display"],
+        max_notional=row["max_notional"],
+        expires_us=row["expires_us"],
+        linked_id=row["linked_sequence"],
+        filled=row["filled"],
+        filled_notional=row["filled_notional"],
+        cancelled=row["cancelled"],
+        priority=row["priority_sequence"],
+        display_remaining=row["display_remaining"],
+        maker_fee=row["maker_fee"],
+        taker_fee=row["taker_fee"],
+        fee_asset=FeeAsset[row["fee_asset"]],
+        maker_basis=row["maker_basis"],
+        taker_basis=row["taker_basis"],
+        fee_charged=row["fee_charged"],
+        reserved=row["reserved"],
+        hold=row["hold"],
+        created_us=row["created_us"],
+        updated_us=row["updated_us"],
+        filled_us=row["filled_us"],
+        cancelled_us=row["cancelled_us"],
+    )
+
+
+#: The select list that ``trade_from_row`` reads, of table ``trades``.
+TRADE_COLUMNS: Final = ", ".join(
+    (
+        "trade_id::TEXT AS trade_id", "sequence", "market_id", _units("price", "price"),
+        _units("quantity", "quantity"), _units("notional", "notional"), "buyer_order_id::TEXT AS buyer_order_id",
+        "seller_order_id::TEXT AS seller_order_id", "buyer_user_id::TEXT AS buyer_user_id",
+        "seller_user_id::TEXT AS seller_user_id", _units("buyer_fee", "buyer_fee"),
+        _units("seller_fee", "seller_fee"), "buyer_fee_asset", "seller_fee_asset", "is_buyer_maker",
+        _us("executed_at", "executed_us"), "settlement_status",
+    )
+)  # fmt: skip
+
+
+def trade_from_row(row: asyncpg.Record) -> Trade:
+    """The trade of a row selected with TRADE_COLUMNS."""
+    values = dict(row)
+    values["settlement_status"] = SettlementStatus[values["settlement_status"]]
+    return Trade(**values)
+
+
+async def find_order(pool: Pool, order_id: str) -> Order | None:
+    """One committed order by its id."""
+    row = await pool.fetchrow(f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = $1", order_id)
+    return order_from_row(row) if row else None
+
+
+async def find_client_orders(pool: Pool, keys: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Which of the (user id, client order id) pairs are taken, and by which order."""
+    rows = await pool.fetch(
+        "SELECT c.user_id::TEXT, c.client_order_id, c.order_id::TEXT FROM client_orders c"
+        " JOIN unnest($1::UUID[], $2::TEXT[]) AS k (user_id, client_order_id) USING (user_id, client_order_id)",
+        [user_id for user_id, _ in keys],
+        [client_order_id for _, client_order_id in keys],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def trades_of_taker(pool: Pool, order: Order) -> list[Trade]:
+    """The trades an order made when it came in, first to last."""
+    side, maker_is_buyer = ("buyer", False) if order.side is Side.BUY else ("seller", True)
+    rows = await pool.fetch(
+        f"SELECT {TRADE_COLUMNS} FROM trades WHERE {side}_user_id = $1 AND trade_id >= uuid7_floor($2)"
+        f" AND {side}_order_id = $3 AND is_buyer_maker = $4 ORDER BY trade_id",
+        order.user_id,
+        datetime.fromtimestamp(order.created_us / 1e6, UTC) - timedelta(milliseconds=1),
+        order.order_id,
+        maker_is_buyer,
+    )
+    return [trade_from_row(row) for row in rows]

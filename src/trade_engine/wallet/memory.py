@@ -1,0 +1,218 @@
+"""A wallet in memory: the whole contract in plain Python, the readable oracle of the PostgreSQL one and a fake.
+
+It keeps nothing over a restart.  Each item is decided and written before the next is looked at.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from trade_engine.wallet.ledger import (
+    DEPOSIT_LINE,
+    FEE_ACCOUNTS,
+    MAX_AMOUNT,
+    RELEASE_LINE,
+    RESERVE_LINE,
+    WITHDRAWAL_LINE,
+    Entry,
+    EntryType,
+    Line,
+    buyer_need,
+    describe_trade,
+    funding_lines,
+    refusal,
+    release_line,
+    reserve_line,
+    seller_need,
+    trade_is_valid,
+    trade_lines,
+)
+from trade_engine.wallet.port import Balance, Outcome, Release, Reserve, SettleTrade
+
+
+@dataclass(slots=True)
+class _Reservation:
+    user_id: str
+    asset: str
+    remaining: int
+    closed: bool = False
+
+    def is_of(self, user_id: str, asset: str) -> bool:
+        return self.remaining > 0 and self.user_id == user_id and self.asset == asset
+
+
+@dataclass(slots=True)
+class _Holding:
+    available: int = 0
+    reserved: int = 0
+
+
+@dataclass(slots=True)
+class MemoryWallet:
+    """The wallet port on dictionaries; see the module.  Safe for one event loop: nothing awaits half-way."""
+
+    entries: list[Entry] = field(default_factory=list)
+    epoch: int = 0
+    _holdings: dict[tuple[str, str], _Holding] = field(default_factory=dict)
+    _reservations: dict[str, _Reservation] = field(default_factory=dict)
+    #: Entries by operation and line number.
+    _index: dict[str, dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
+
+    async def reserve_many(self, items: Sequence[Reserve], epoch: int) -> list[Outcome]:
+        """Reserve, in order; a lower epoch than was seen before is refused."""
+        if epoch < self.epoch:
+            return [refusal("STALE_EPOCH") for _ in items]
+        self.epoch = epoch
+        return [self._reserve(item) for item in items]
+
+    async def release_many(self, items: Sequence[Release]) -> list[Outcome]:
+        """Release, each item on its own."""
+        return [self._release(item) for item in items]
+
+    async def settle_many(self, items: Sequence[SettleTrade]) -> list[Outcome]:
+        """Settle trades, each atomic on its own."""
+        return [self._settle(item) for item in items]
+
+    async def deposit(self, user_id: str, asset: str, amount: int, operation_id: str) -> Outcome:
+        """Credit a user from the outside account."""
+        return self._fund(EntryType.DEPOSIT, user_id, asset, amount, operation_id)
+
+    async def withdraw(self, user_id: str, asset: str, amount: int, operation_id: str) -> Outcome:
+        """Debit a user's available balance to the outside account."""
+        return self._fund(EntryType.WITHDRAWAL, user_id, asset, amount, operation_id)
+
+    async def balances(self, user_id: str) -> list[Balance]:
+        """All balances of a user, sorted by asset."""
+        return sorted(
+            Balance(asset, holding.available, holding.reserved)
+            for (owner, asset), holding in self._holdings.items()
+            if owner == user_id
+        )
+
+    def reservations(self) -> dict[str, int]:
+        """What each order still has reserved."""
+        return {order: held.remaining for order, held in self._reservations.items() if held.remaining}
+
+    def _reserve(self, item: Reserve) -> Outcome:
+        if not 0 < item.amount <= MAX_AMOUNT:
+            return refusal("INVALID_AMOUNT")
+        line = reserve_line(item)
+        first = self._index[item.operation_id].get(RESERVE_LINE)
+        if first is not None:
+            if (first.line, first.reference_id) != (line, item.order_id):
+                return refusal("IDEMPOTENCY_CONFLICT")
+            return Outcome("OK", first.available_after, first.reserved_after, item.order_id, item.amount)
+        held = self._reservations.get(item.order_id)
+        if held is not None and not held.is_of(item.user_id, item.asset):
+            return refusal("IDEMPOTENCY_CONFLICT")
+        shortage = self._shortage(item.user_id, item.asset, item.amount)
+        if shortage is not None:
+            return shortage
+        [entry] = self._write(item.operation_id, [line], item.order_id, item.reason)
+        if held is None:
+            self._reservations[item.order_id] = _Reservation(item.user_id, item.asset, item.amount)
+        else:
+            held.remaining += item.amount
+        return Outcome("OK", entry.available_after, entry.reserved_after, item.order_id, item.amount)
+
+    def _release(self, item: Release) -> Outcome:
+        if item.amount is not None and not 0 < item.amount <= MAX_AMOUNT:
+            return refusal("INVALID_AMOUNT")
+        first = self._index[item.operation_id].get(RELEASE_LINE)
+        if first is not None:
+            released = first.line.available_delta
+            amount = released if item.amount is None else item.amount
+            if (first.line, first.reference_id) != (release_line(item, amount), item.order_id):
+                return refusal("IDEMPOTENCY_CONFLICT")
+            return Outcome("OK", first.available_after, first.reserved_after, item.order_id, released)
+        held = self._reservations.get(item.order_id)
+        if held is None or held.closed:
+            if item.amount is not None:
+                return refusal("RESERVATION_NOT_FOUND")
+            if held is None:
+                self._reservations[item.order_id] = _Reservation(item.user_id, item.asset, 0, closed=True)
+            holding = self._holdings.get((item.user_id, item.asset), _Holding())
+            return Outcome("OK", holding.available, holding.reserved, item.order_id, 0)
+        if not held.is_of(item.user_id, item.asset):
+            return refusal("RESERVATION_NOT_FOUND")
+        amount = held.remaining if item.amount is None else item.amount
+        if amount > held.remaining:
+            return refusal("INVALID_AMOUNT")
+        [entry] = self._write(item.operation_id, [release_line(item, amount)], item.order_id, item.reason)
+        held.closed = item.amount is None
+        self._spend(item.order_id, amount)
+        return Outcome("OK", entry.available_after, entry.reserved_after, item.order_id, amount)
+
+    def _settle(self, item: SettleTrade) -> Outcome:
+        if not trade_is_valid(item):
+            return refusal("INVALID_AMOUNT")
+        written = [entry for number, entry in sorted(self._index[item.trade_id].items()) if number < RESERVE_LINE]
+        if written:
+            if _sides(entry.line for entry in written) != _sides(trade_lines(item, FEE_ACCOUNTS[0])):
+                return refusal("IDEMPOTENCY_CONFLICT")
+            return _settled(item, written)
+        buys, sells = self._reservations.get(item.buyer_order_id), self._reservations.get(item.seller_order_id)
+        if buys is None or not buys.is_of(item.buyer_user_id, item.quote_asset):
+            return refusal("RESERVATION_NOT_FOUND")
+        if sells is None or not sells.is_of(item.seller_user_id, item.base_asset):
+            return refusal("RESERVATION_NOT_FOUND")
+        if buys.remaining < buyer_need(item) or sells.remaining < seller_need(item):
+            return refusal("INSUFFICIENT_BALANCE")
+        lines = trade_lines(item, FEE_ACCOUNTS[0])
+        written = self._write(item.trade_id, lines, item.trade_id, describe_trade(item))
+        self._spend(item.buyer_order_id, buyer_need(item))
+        self._spend(item.seller_order_id, seller_need(item))
+        return _settled(item, written)
+
+    def _fund(self, kind: EntryType, user_id: str, asset: str, amount: int, operation_id: str) -> Outcome:
+        if not 0 < amount <= MAX_AMOUNT:
+            return refusal("INVALID_AMOUNT")
+        lines = funding_lines(kind, user_id, asset, amount)
+        number = DEPOSIT_LINE if kind is EntryType.DEPOSIT else WITHDRAWAL_LINE
+        first = self._index[operation_id].get(number)
+        if first is None:
+            shortage = self._shortage(user_id, asset, amount) if kind is EntryType.WITHDRAWAL else None
+            if shortage is not None:
+                return shortage
+            first = self._write(operation_id, lines, operation_id, kind.value.lower())[0]
+        elif first.line != lines[0]:
+            return refusal("IDEMPOTENCY_CONFLICT")
+        return Outcome("OK", first.available_after, first.reserved_after, amount=amount)
+
+    def _shortage(self, user_id: str, asset: str, amount: int) -> Outcome | None:
+        holding = self._holdings.get((user_id, asset))
+        if holding is not None and holding.available >= amount:
+            return None
+        known = any(owner == user_id for owner, _ in self._holdings)
+        return refusal("INSUFFICIENT_BALANCE" if known else "USER_NOT_FOUND")
+
+    def _spend(self, order_id: str, amount: int) -> None:
+        held = self._reservations[order_id]
+        held.remaining -= amount
+        if not held.remaining and not held.closed:
+            del self._reservations[order_id]
+
+    def _write(self, operation_id: str, lines: Sequence[Line], reference: str, description: str) -> list[Entry]:
+        written = []
+        for line in lines:
+            holding = self._holdings.setdefault((line.user_id, line.asset), _Holding())
+            holding.available += line.available_delta
+            holding.reserved += line.reserved_delta
+            number = len(self.entries) + 1
+            entry = Entry(
+                number, operation_id, line, holding.available, holding.reserved, reference, description
+            )  # fmt: skip
+            self.entries.append(entry)
+            self._index[operation_id][line.number] = entry
+            written.append(entry)
+        return written
+
+
+def _sides(lines: Iterable[Line]) -> list[Line]:
+    """The lines of buyer and seller: what the exchange received follows from them."""
+    return [line for line in lines if line.number < 7]
+
+
+def _settled(item: SettleTrade, written: Sequence[Entry]) -> Outcome:
+    last = [e for e in written if e.line.user_id == item.buyer_user_id and e.line.asset == item.base_asset][-1]
+    return Outcome("OK", last.available_after, last.reserved_after, amount=item.quantity)

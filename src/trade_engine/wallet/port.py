@@ -1,0 +1,136 @@
+"""What the engine may know of the wallet: one interface with several implementations (SPEC 5, DESIGN 5).
+
+Amounts are units of 1e-8, ids canonical UUID texts.  Each item of a batch has its own outcome; an item repeated
+with the same operation gives its first outcome again.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Reserve(NamedTuple):
+    """Move ``amount`` of the user's available balance to reserved, for an order.  Idempotent by ``operation_id``."""
+
+    user_id: str
+    asset: str
+    amount: int
+    order_id: str
+    operation_id: str
+    reason: str = "order"
+
+
+class Release(NamedTuple):
+    """Move ``amount`` of an order's reservation back to available; None is all that is left, and refuses
+    a reserve of that order that comes later.  Idempotent by ``operation_id``."""
+
+    order_id: str
+    user_id: str
+    asset: str
+    amount: int | None
+    operation_id: str
+    reason: str = "released"
+
+
+class SettleTrade(NamedTuple):
+    """Move a trade's money and its fees, out of both orders' reservations.  Idempotent by ``trade_id``."""
+
+    trade_id: str
+    buyer_user_id: str
+    seller_user_id: str
+    base_asset: str
+    quote_asset: str
+    quantity: int
+    notional: int
+    price: int
+    buyer_fee: int
+    seller_fee: int
+    buyer_fee_asset: str
+    seller_fee_asset: str
+    buyer_order_id: str
+    seller_order_id: str
+
+
+class Outcome(NamedTuple):
+    """What became of one item: ``code`` is ``"OK"`` or one of SPEC 5.5."""
+
+    code: str
+    #: After the movement, of the user's (for a settlement: the buyer's received) asset.
+    available: int = 0
+    reserved: int = 0
+    #: reservation_id, released amount, or ledger entry ids: what the contract answers, per kind.
+    reservation_id: str = ""
+    amount: int = 0
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the movement happened (now or, for a repeat, the first time)."""
+        return self.code == "OK"
+
+
+class Balance(NamedTuple):
+    """One user's holding of one asset."""
+
+    asset: str
+    available: int
+    reserved: int
+
+
+class Reservation(NamedTuple):
+    """What is left of one order's reservation."""
+
+    order_id: str
+    user_id: str
+    asset: str
+    remaining: int
+
+
+class WalletUnavailable(Exception):
+    """The wallet did not answer, or not in time: what was asked may or may not have happened."""
+
+
+class Wallet(Protocol):
+    """The wallet as the engine sees it."""
+
+    async def reserve_many(self, items: Sequence[Reserve], epoch: int) -> list[Outcome]:
+        """Reserve for a micro-batch of orders, in order.  ``epoch``: of the engine's writer; a lower one than was
+        seen before answers STALE_EPOCH.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def release_many(self, items: Sequence[Release]) -> list[Outcome]:
+        """Release, each item on its own.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def settle_many(self, items: Sequence[SettleTrade]) -> list[Outcome]:
+        """Settle trades, each atomic on its own.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def balances(self, user_id: str) -> list[Balance]:
+        """All balances of a user, sorted by asset; empty for an unknown one.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """
+
+    async def deposit(self, user_id: str, asset: str, amount: int, operation_id: str) -> Outcome:
+        """Credit a user from the outside account.  Idempotent by ``operation_id``.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def open_reservations(self) -> list[Reservation]:
+        """All reservations of which something is left.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """

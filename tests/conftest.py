@@ -1,0 +1,75 @@
+"""Fixtures that every test may use; the machinery is in ``tests/harness``."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.harness.postgres import OVERRIDE, TestServer, new_data_dir, remove_data_dir
+from trade_engine.storage.errors import EmbeddedError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TestServer]:
+    """One PostgreSQL server for the session; the test is skipped if there is none to be had, except in CI."""
+    server = TestServer()
+    try:
+        server.start()
+    except EmbeddedError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no PostgreSQL: {error} (or set {OVERRIDE})")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: TestServer) -> Iterator[str]:
+    """A fresh database with the engine's schema and the partitions of this month and day and the next."""
+    url = postgres.migrated()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def empty_database_url(postgres: TestServer) -> Iterator[str]:
+    """A fresh database with nothing in it."""
+    url = postgres.empty()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One connection to ``database_url``."""
+    opened = await asyncpg.connect(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of up to 8 connections to ``database_url``."""
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=8) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory for a server that the test starts; a PostgreSQL left running in it is stopped and removed."""
+    folder = new_data_dir()
+    yield folder
+    remove_data_dir(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared recordings and scenarios; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("TRADE_ENGINE_SHARED_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no shared data in {folder}: set TRADE_ENGINE_SHARED_DATA")
+    return folder

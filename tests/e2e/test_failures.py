@@ -1,0 +1,152 @@
+"""When something the engine needs is away or dies: nothing acknowledged is lost, nothing half done."""
+
+import asyncio
+
+import pytest
+
+from tests.e2e.venue import Venue
+from trade_engine.domain.scale import UNIT
+from trade_engine.sequencer.verify import verify
+from trade_engine.wallet.port import WalletUnavailable
+
+
+async def _verified(venue: Venue) -> None:
+    await venue.settled()
+    async with venue.running.pool.acquire() as connection:
+        report = await verify(connection, venue.running.new_book)
+    assert report.differences == []
+
+
+async def test_wallet_down_stores_nothing(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+    symbol = venue.market()
+    buyer = await venue.trader(USDT="1000")
+
+    async def away(*_: object) -> None:
+        raise WalletUnavailable("the test took it away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(venue.running.wallet, "reserve_many", away)
+        answer = await buyer.post(
+            {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "10.00", "client_order_id": "w"}
+        )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "WALLET_UNAVAILABLE")
+    assert "retry-after" in answer.headers
+    assert await buyer.get("/orders") == []
+    order, _ = await buyer.order(symbol, "BUY", "1", "10.00", client_order_id="w")
+    assert order["status"] == "OPEN"
+    await _verified(venue)
+
+
+@pytest.mark.parametrize("step", ["before_reserve", "after_reserve", "before_commit"])
+async def test_database_failure_rolls_back(venue: Venue, step: str) -> None:
+    symbol = venue.market()
+    buyer = await venue.trader(USDT="1000")
+    failpoints = venue.running.failpoints
+    failpoints.arm(step, "error")
+    try:
+        answer = await buyer.post({"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "10.00"})
+    finally:
+        failpoints.disarm(step)
+    assert answer.status_code == 503
+    assert await buyer.get("/orders") == []
+    assert await venue.book(symbol) == ([], [])
+    order, _ = await buyer.order(symbol, "BUY", "1", "10.00")
+    assert order["status"] == "OPEN"
+    await _verified(venue)
+    assert (await buyer.balance("USDT"))[:2] == (1000 * UNIT - 1001_000_000, 1001_000_000)
+
+
+async def test_a_poisonous_order_is_refused_and_its_neighbours_go_on(venue: Venue) -> None:
+    """One order the database refuses (a check of the table) must not take the rest of its batch with it."""
+    symbol = venue.market()
+    buyer = await venue.trader(USDT="1000")
+    pool = venue.running.pool
+    await pool.execute("ALTER TABLE orders ADD CONSTRAINT poison CHECK (client_order_id <> 'poison') NOT VALID")
+    try:
+        bodies = [
+            {
+                "symbol": symbol,
+                "side": "BUY",
+                "type": "LIMIT",
+                "quantity": "1",
+                "price": "10.00",
+                "client_order_id": "poison" if n == 7 else f"good-{n}",
+            }
+            for n in range(16)
+        ]
+        answers = await asyncio.gather(*(buyer.post(body) for body in bodies))
+    finally:
+        await pool.execute("ALTER TABLE orders DROP CONSTRAINT poison")
+    assert [a.status_code for a in answers] == [500 if n == 7 else 201 for n in range(16)]
+    await _verified(venue)
+    assert (await buyer.balance("USDT"))[1] == 15 * 1001_000_000
+
+
+async def test_a_lost_commit_answer_is_an_unknown_outcome_and_the_repeat_tells(venue: Venue) -> None:
+    """The writer's connection dies while it commits: 503 OUTCOME_UNKNOWN, and the same client id gives the truth."""
+    symbol = venue.market()
+    buyer = await venue.trader(USDT="1000")
+    body = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "10.00", "client_order_id": "u"}
+    pool = venue.running.pool
+    async with pool.acquire() as blocker:
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("LOCK TABLE trades IN ACCESS EXCLUSIVE MODE")
+        pending = asyncio.create_task(buyer.post(body))
+        for _ in range(200):
+            pid = await pool.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'trade-engine writer'"
+                " AND wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if pid:
+                break
+            await asyncio.sleep(0.01)
+        assert pid, "the writer never came to its commit"
+        await pool.fetchval("SELECT pg_terminate_backend($1)", pid)
+        await transaction.rollback()
+    answer = await pending
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "OUTCOME_UNKNOWN")
+    for _ in range(200):
+        again = await buyer.post(body)
+        if again.status_code != 503:
+            break
+        await asyncio.sleep(0.02)
+    assert again.status_code in (200, 201)
+    assert len(await buyer.get("/orders")) == 1
+    await _verified(venue)
+    assert (await buyer.balance("USDT"))[1] == 1001_000_000
+
+
+async def test_settlement_failure(venue: Venue) -> None:
+    """A trade whose settlement the wallet refuses is kept apart, and everything else settles."""
+    symbol = venue.market()
+    base = symbol.split("/")[0]
+    buyer = await venue.trader(USDT="1000")
+    seller = await venue.trader(**{base: "10"})
+    running = venue.running
+    await running.settlement.pause()
+    await seller.order(symbol, "SELL", "1", "100.00")
+    await buyer.order(symbol, "BUY", "1", "100.00")
+    bought = await buyer.balance(base)
+    assert bought == (0, 0, UNIT), "proceeds are pending until settled"
+    await running.settlement.resume()
+    await venue.settled()
+    assert await buyer.balance(base) == (UNIT, 0, 0)
+
+
+async def test_a_second_writer_fences_the_first(venue: Venue, database_url: str) -> None:
+    """Whoever starts later writes; the earlier one stops instead of writing beside it."""
+    from trade_engine.sequencer.commit import Fenced, Writer
+
+    first, second = Writer(database_url), Writer(database_url)
+    try:
+        await first.take_over()
+        await second.take_over()
+        assert second.epoch == first.epoch + 1
+        empty: list[list[object]] = [[] for _ in range(72)]
+        arguments = [first.epoch, 0, 1, 1, 0, 0, 1, b"", b"", b"", b"", b"", *empty]
+        with pytest.raises(Fenced):
+            await first.commit(arguments)
+    finally:
+        await first.close()
+        await second.close()
