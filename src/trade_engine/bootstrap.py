@@ -7,10 +7,12 @@ Nothing below this module knows the configuration; everything gets plain values 
 
 import asyncio
 import contextlib
+import os
+import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import structlog
@@ -27,19 +29,19 @@ from trade_engine.api.settings import (
     TokenSettings,
     VerificationKey,
 )
-from trade_engine.config import Config
+from trade_engine.config import Config, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.admission import Admission
 from trade_engine.sequencer.bookkeeping import Changes
-from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.clock import Clock, wall_clock_us
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.failpoints import Failpoints
 from trade_engine.sequencer.memory import Memory
 from trade_engine.sequencer.pipeline import Limits, Sequencer
 from trade_engine.sequencer.recovery import recover
 from trade_engine.sequencer.service import EngineService
-from trade_engine.settlement.worker import SettlementWorker
+from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.embedded import EmbeddedPostgres, EmbeddedSettings, use_embedded
 from trade_engine.storage.migrate import load_migrations, require_current, up
@@ -47,8 +49,233 @@ from trade_engine.storage.partitions import create_partitions, keep_ahead
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Pool
+from trade_engine.wallet.port import Wallet
 from trade_engine.wallet.service import PostgresWallet
 
 log = structlog.get_logger(__name__)
 
 _SECRET_FILE: Final = "jwt.secret"
+class TradeEngine:
+    """The whole engine in one process: ``start`` it, serve, ``stop`` it.
+
+    Args:
+        config: all options.
+        data_dir: the embedded database and secrets live here; must exist unless the database has a url.
+    """
+
+    def __init__(self, config: Config, data_dir: Path, failpoints: Failpoints | None = None) -> None:
+        self.config = config
+        self.data_dir = data_dir
+        self.failpoints = failpoints or Failpoints()
+        self.markets = markets_of(config)
+        self.secret = jwt_secret(config, data_dir)
+        kind: BookKind = config.matching.book  # type: ignore[assignment]
+        self.book_kind = default_kind() if kind == "auto" else kind
+        self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
+        self._embedded: EmbeddedPostgres | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self.stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start everything, in order; the API answers when this returns.
+
+        Raises:
+            StorageError, RecoveryError, OSError: what prevents it; everything started until then is stopped.
+        """
+        try:
+            await self._start_database()
+            self._start_wallet_and_settlement()
+            await self._start_engine()
+            await self._start_api()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start_database(self) -> None:
+        database = self.config.database
+        url = database.url
+        if url is None:
+            self._embedded = EmbeddedPostgres(self.data_dir, embedded_settings(self.config))
+            url = await self._embedded.start()
+            self._stack.push_async_callback(self._embedded.stop)
+        self.database_url = url
+        self._writer = Writer(database.direct_url or url, database.commit_timeout_s)
+        connection = await asyncpg.connect(database.direct_url or url)
+        try:
+            await require_durable(connection)
+            if self._embedded is not None:
+                await up(connection, load_migrations())
+            await require_current(connection, load_migrations())
+        finally:
+            await connection.close()
+        settings = PoolSettings(max_open=database.max_open_conns, behind_pooler=database.behind_pooler)
+        self.pool: Pool = await open_pool(url, settings)
+        self._stack.push_async_callback(close_pool, self.pool)
+        await create_partitions(self.pool)
+        self._run("partitions", keep_ahead(self.pool))
+
+    def _start_wallet_and_settlement(self) -> None:
+        wallet, settlement = self.config.wallet, self.config.settlement
+        self.clock = Clock()
+        self.wallet: Wallet = PostgresWallet(
+            self.pool, reserve_timeout_s=wallet.reserve_timeout_ms / 1e3, timeout_s=wallet.timeout_ms / 1e3
+        )
+        self.settlement = SettlementWorker(
+            self.pool,
+            self.wallet,
+            SettlementSettings(
+                workers=settlement.worker_pool_size,
+                batch_max=settlement.batch_size,
+                attempts_max=settlement.retry_max_attempts,
+                backoff_ms=settlement.retry_backoff_ms,
+                backoff_max_ms=settlement.retry_max_backoff_ms,
+            ),
+            clock_us=wall_clock_us,
+            chance=random.random,
+        )
+
+    async def _start_engine(self) -> None:
+        matching = self.config.matching
+
+        async def recover_memory() -> Memory:
+            return await recover(self._writer, self.markets, self.new_book, self.clock)
+
+        def committed(changes: Changes) -> None:
+            if changes.instructions:
+                self.settlement.notify()
+
+        limits = Limits(
+            queue=matching.queue, batch_commands=matching.batch_commands, batch_events=matching.batch_events
+        )
+        self.sequencer = Sequencer(self._writer, recover_memory, self.clock, limits, self.failpoints, committed)
+        admission = Admission(
+            self.sequencer,
+            self.wallet,
+            self.pool,
+            self.clock,
+            self.failpoints,
+            lambda: self._writer.epoch,
+            queue=matching.queue,
+        )
+        self.engine = EngineService(self.sequencer, admission, self.wallet, self.pool, self.clock, self.markets)
+        self._stack.push_async_callback(self._writer.close)
+        await self.engine.start()
+        self._stack.push_async_callback(self.engine.stop)
+        self._run("settlement", self.settlement.run())
+        self._stack.callback(self.settlement.stop)
+
+    async def _start_api(self) -> None:
+        config = self.config
+        verifier = TokenVerifier(
+            TokenSettings(
+                keys=(VerificationKey(key=self.secret),),
+                issuer=config.auth.jwt_issuer,
+                audience=config.auth.jwt_audience,
+            )
+        )
+        rates = config.rate_limit
+        self.app = create_app(
+            self.engine,
+            self.wallet,
+            Queries(self.pool),
+            verifier,
+            LimitSettings(
+                orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+                queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+                public=RateLimit(rates.public_per_s, rates.public_burst),
+            ),
+            ApiSettings(
+                version=__version__,
+                max_body_bytes=config.server.max_body_bytes,
+                timeout_s=config.server.request_timeout_s,
+                cors_origins=tuple(config.server.cors_origins),
+                echo_route=config.server.echo_route,
+            ),
+        )
+        self.api = ApiServer(
+            self.app,
+            ServerSettings(
+                host=config.server.host,
+                port=config.server.http_port,
+                trusted_proxies=tuple(config.server.trusted_proxies),
+                shutdown_timeout_s=int(config.server.shutdown_timeout_s),
+            ),
+        )
+        await self.api.start()
+        self._stack.push_async_callback(self.api.stop)
+
+    async def stop(self) -> None:
+        """Stop everything, last started first; a second call does nothing."""
+        stack, self._stack = self._stack, contextlib.AsyncExitStack()
+        await stack.aclose()
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task of the engine's own; if it breaks down, the engine stops rather than going on without it."""
+        task = asyncio.create_task(work, name=name)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                log.critical("a part of the engine broke down", part=name, error=repr(done.exception()))
+                self.stopping.set()
+
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+        task.add_done_callback(ended)
+        self._stack.push_async_callback(end)
+
+    def issue_token(self, user_id: str, roles: Sequence[str] = (TRADER,), ttl_s: int = 3600) -> str:
+        """A token that this engine accepts."""
+        auth = self.config.auth
+        return issue_token(
+            self.secret, user_id, roles, ttl_s, issuer=auth.jwt_issuer, audience=auth.jwt_audience
+        )
+
+
+def jwt_secret(config: Config, data_dir: Path) -> str:
+    """The configured HS256 secret, else the one kept in the data directory, made there the first time."""
+    if config.auth.jwt_secret:
+        return config.auth.jwt_secret
+    file = data_dir / _SECRET_FILE
+    if not file.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        made = file.with_suffix(f".{os.getpid()}")
+        made.touch(mode=0o600)
+        made.write_text(secrets.token_urlsafe(48))
+        with contextlib.suppress(FileExistsError):
+            os.link(made, file)
+        made.unlink()
+    return file.read_text().strip()
+
+
+def embedded_settings(config: Config) -> EmbeddedSettings:
+    """How the configuration wants the embedded database."""
+    folder = config.database.postgres_bin
+    return EmbeddedSettings(postgres_bin=Path(folder) if folder else None)
+
+
+@contextlib.asynccontextmanager
+async def attached_url(config: Config, data_dir: Path) -> AsyncIterator[str]:
+    """For commands beside a server: the URL of the engine's database, embedded or not.
+
+    Raises:
+        EmbeddedError: there is no database in ``data_dir``.
+    """
+    url = config.database.direct_url or config.database.url
+    if url is not None:
+        yield url
+        return
+    async with use_embedded(data_dir, embedded_settings(config)) as embedded:
+        yield embedded
+
+
+@contextlib.asynccontextmanager
+async def attached_wallet(url: str) -> AsyncIterator[Wallet]:
+    """For commands beside a server: the wallet, on a pool of its own."""
+    pool = await open_pool(url, PoolSettings(max_open=2))
+    try:
+        yield PostgresWallet(pool, reserve_timeout_s=30, timeout_s=30)
+    finally:
+        await close_pool(pool)

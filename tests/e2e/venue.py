@@ -1,5 +1,6 @@
 """A venue for end-to-end tests: the whole engine in this process, reached through real sockets."""
 
+import asyncio
 import itertools
 import time
 import uuid
@@ -7,27 +8,15 @@ from typing import Any
 
 import httpx
 
-from trade_engine.domain.market import Market
 from trade_engine.domain.scale import UNIT, parse_units
 
-MARKETS = 60
-
-
-def markets() -> tuple[Market, ...]:
-    """Enough markets that every test can have one of its own; BTC/USDT's scales and default fees, no band."""
-    return tuple(
-        Market(
-            market_id=number,
-            symbol=f"T{number:02}/USDT",
-            base=f"T{number:02}",
-            quote="USDT",
-            tick_size=UNIT // 100,
-            lot_size=100,
-            min_quantity=10_000,
-            max_quantity=1_000_000 * UNIT,
-        )
-        for number in range(1, MARKETS + 1)
-    )
+def markets_yaml() -> list[dict[str, Any]]:
+    """Enough markets that every question can have one of its own; BTC/USDT's scales and default fees, no band."""
+    return [
+        {"symbol": f"T{n:02}/USDT", "tick_size": "0.01", "lot_size": "0.000001", "min_quantity": "0.0001",
+         "max_quantity": "1000000", "max_slippage": "0"}
+        for n in (*range(1, 6), 60)
+    ]  # fmt: skip
 
 
 class Trader:
@@ -110,4 +99,4 @@ class Venue:
         until = time.monotonic() + within_s
         while await self.running.pool.fetchval("SELECT count(*) FROM settlement_instructions WHERE status <> 'FAILED'"):
             assert time.monotonic() < until, "settlement did not finish"
-            await self.running.sleep(0.01)
+            await asyncio.sleep(0.01)

@@ -1,0 +1,148 @@
+"""`trade-engine bench core|orders`: figures with the machine, the load and the command beside them."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import click
+import uvloop
+
+from trade_engine.api.auth.tokens import issue_token
+from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
+from trade_engine.cli.bench_core import run_core_benchmark
+from trade_engine.cli.bench_orders import Flow, run_load, summarise
+from trade_engine.cli.options import configure, explained, json_option
+from trade_engine.cli.output import command_line, machine, progress, show
+from trade_engine.domain.scale import MAX_UNITS
+
+_RATE: int = 1_000_000
+
+
+@click.group()
+def bench() -> None:
+    """Measure the engine on this machine."""
+
+
+@bench.command("core")
+@click.option("--messages", default=1_000_000, show_default=True, help="Length of the generated flow.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the flow.")
+@json_option
+def core_command(messages: int, seed: int, *, as_json: bool) -> None:
+    """Speed of both books: per call, in batches, sweeping, on large books."""
+    with progress("measuring the core"):
+        figures = run_core_benchmark(messages=messages, seed=seed)
+    show(figures | {"machine": machine(), "command": command_line()}, as_json=as_json)
+
+
+@bench.command("orders")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1, 600), help="How long.")
+@click.option("--connections", default=64, show_default=True, type=click.IntRange(1, 1_000))
+@click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
+@click.option("--seed", default=7, show_default=True, help="Seed of the flow.")
+@json_option
+def orders_command(seconds: float, connections: int, users: int, seed: int, *, as_json: bool) -> None:
+    """Durable orders over HTTP, against a server of its own in a temporary folder."""
+    with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
+        data_dir = Path(folder) / "data"
+        with running_server(data_dir) as port, progress(f"{connections} connections for {seconds:g} s"):
+            figures = uvloop.run(_measure(data_dir, port, seconds, connections, users, seed))
+    load = f"{connections} connections, {users} users, seed {seed}, {seconds:g} s; server and database on this machine"
+    show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+
+
+@contextmanager
+def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
+    """A server as a process of its own on a free port, the rate limit raised; ended with the block.
+
+    Raises:
+        click.ClickException: it did not come up within 60 s.
+    """
+    environment = os.environ | {
+        "TRADE_ENGINE__SERVER__ECHO_ROUTE": "true",
+        "TRADE_ENGINE__LOGGING__LEVEL": "warning",
+        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
+        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("QUERIES_PER_S", "QUERIES_BURST")},
+        **settings,
+    }
+    port = free_port()
+    log = data_dir.parent / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "trade_engine.cli", "serve", "--data-dir", str(data_dir), "--port", str(port)],
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            _wait_until_ready(port, server, log)
+            yield port
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def free_port() -> int:
+    """A TCP port that is free on loopback at this moment."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(port: int, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=1) as answer:  # noqa: S310
+                if json.load(answer)["status"] == "ready":
+                    return
+        except OSError:
+            time.sleep(0.05)
+    raise click.ClickException(f"the server did not come up: {log.read_text(errors='replace')[-2000:]}")
+
+
+async def _measure(
+    data_dir: Path, port: int, seconds: float, connections: int, users: int, seed: int
+) -> dict[str, object]:
+    config = configure(None)
+    secret = jwt_secret(config, data_dir)
+    ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench user {n}")) for n in range(users)]
+    tokens = [issue_token(secret, user, ttl_s=3_600) for user in ids]
+    async with attached_url(config, data_dir) as url:
+        async with attached_wallet(url) as wallet:
+            for user in ids:
+                for asset in ("USDT", "BTC", "ETH"):
+                    await wallet.deposit(user, asset, MAX_UNITS // 100, str(uuid.uuid4()))
+        flow = Flow(tokens, seed)
+        await run_load("127.0.0.1", port, flow, connections=connections, seconds=min(1.0, seconds / 4))
+        connection = await asyncpg.connect(url)
+        try:
+            rows_before = await connection.fetchval("SELECT count(*) FROM orders")
+            tally, took = await run_load("127.0.0.1", port, flow, connections=connections, seconds=seconds)
+            rows = await connection.fetchval("SELECT count(*) FROM orders") - rows_before
+        finally:
+            await connection.close()
+        await asyncio.sleep(1.0)
+        echo, echo_took = await run_load(
+            "127.0.0.1", port, flow, connections=connections, seconds=min(5.0, seconds), echo=True
+        )
+    figures = summarise(tally, took, echo, echo_took)
+    if rows != tally.orders + tally.rejected:
+        figures["errors"] += abs(rows - tally.orders - tally.rejected)
+    return figures | {"rows_in_table": rows, "rate_limit": _RATE}

@@ -1,0 +1,72 @@
+"""Options that commands share, and how they become a configuration."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import asyncpg
+import click
+
+from trade_engine.config import Config, ConfigError, load_config
+from trade_engine.domain.errors import EngineError
+from trade_engine.domain.ids import canonical_uuid
+from trade_engine.sequencer.recovery import RecoveryError
+from trade_engine.storage.errors import StorageError
+from trade_engine.wallet.port import WalletUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DEMO_NAMESPACE: Final = uuid.UUID("6f2c1d2e-6a7b-5c3d-9e4f-0a1b2c3d4e5f")
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("data"),
+    show_default=True,
+    help="Where the embedded database and secrets live.",
+)
+config_option = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="YAML file with options."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def configure(config_file: Path | None, **flags: Any) -> Config:
+    """Read the configuration; flags with dots written as double underscores (``server__http_port``)."""
+    return load_config(config_file, {key.replace("__", "."): value for key, value in flags.items()})
+
+
+def user_id_of(user: str) -> str:
+    """A user's UUID: as given, or the one that a demo name such as ``alice`` stands for."""
+    return canonical_uuid(user) or str(uuid.uuid5(_DEMO_NAMESPACE, user))
+
+
+def asynchronous(command: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """Make a click command of a coroutine, and one line of each error a user can do something about."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with explained():
+            return asyncio.run(command(*args, **kwargs))
+
+    return run
+
+
+class explained:  # noqa: N801 - reads as a statement
+    """Turns errors a user can do something about into one line and exit code 1."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Explain what is known."""
+        if isinstance(error, EngineError):
+            raise click.ClickException(f"{error.code}: {error.message}") from error
+        if isinstance(error, ConfigError | StorageError | RecoveryError | WalletUnavailable):
+            raise click.ClickException(str(error)) from error
+        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+            raise click.ClickException(f"{type(error).__name__}: {error}") from error

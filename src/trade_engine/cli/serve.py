@@ -1,0 +1,97 @@
+"""`trade-engine serve`: start the engine and say how to use it."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import uuid
+from pathlib import Path
+from typing import Final
+
+import click
+import uvloop
+
+from trade_engine.bootstrap import TradeEngine
+from trade_engine.cli.options import config_option, configure, data_dir_option, explained, user_id_of
+from trade_engine.domain.scale import UNIT
+from trade_engine.ops.logging import configure_logging
+from trade_engine.sequencer.failpoints import Failpoints
+
+_DEMO_USERS: Final = ("alice", "bob")
+_DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Fund the users alice and bob, and print a first request.")
+@data_dir_option
+@config_option
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port of the REST API; 0 picks a free one.")
+@click.option(
+    "--failpoints", envvar="TRADE_ENGINE_FAILPOINTS", default="", help="For drills: step=action[@visit],...", hidden=True
+)
+def serve(
+    data_dir: Path, config_file: Path | None, host: str | None, port: int | None, failpoints: str, *, demo: bool
+) -> None:
+    """Run the engine until SIGINT or SIGTERM."""
+    with explained():
+        config = configure(config_file, server__host=host, server__http_port=port)
+        configure_logging(config.logging.level, config.logging.format)
+        engine = TradeEngine(config, data_dir, Failpoints(failpoints))
+        uvloop.run(_serve(engine, demo=demo))
+
+
+async def _serve(engine: TradeEngine, *, demo: bool) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, engine.stopping.set)
+    await engine.start()
+    try:
+        if demo:
+            await fund_demo_users(engine)
+        click.echo(_welcome(engine, demo=demo), err=not sys.stdout.isatty())
+        await engine.stopping.wait()
+        click.echo("stopping", err=True)
+    finally:
+        with contextlib.suppress(asyncio.CancelledError):
+            await engine.stop()
+    if engine.sequencer.trouble:
+        raise click.ClickException(engine.sequencer.trouble)
+
+
+async def fund_demo_users(engine: TradeEngine) -> None:
+    """Give the demo users their funds, once per database."""
+    for name in _DEMO_USERS:
+        user = user_id_of(name)
+        for asset, amount in _DEMO_FUNDS.items():
+            operation = str(uuid.uuid5(uuid.UUID(user), f"demo {asset}"))
+            await engine.wallet.deposit(user, asset, amount * UNIT, operation)
+
+
+def _welcome(engine: TradeEngine, *, demo: bool) -> str:
+    base = f"http://{engine.config.server.host}:{engine.api.port}"
+    lines = [
+        "",
+        f"  Trade Engine is up; matching core: {engine.book_kind}, {len(engine.markets)} markets",
+        f"  REST API    {base}/api/v1",
+        f"  health      {base}/health/ready",
+        f"  order book  {base}/api/v1/orderbook/{engine.markets[0].symbol.replace('/', '-')}",
+    ]
+    if demo:
+        day = 86_400
+        alice, bob = (engine.issue_token(user_id_of(name), ttl_s=day) for name in _DEMO_USERS)
+        body = '{"symbol":"BTC/USDT","side":"%s","type":"LIMIT","quantity":"0.1","price":"50000.00"}'
+        lines += [
+            "",
+            f"  token of alice, good for a day:\n{alice}",
+            "",
+            "  Paste this to sell as alice:",
+            f"curl -s {base}/api/v1/orders -H 'Authorization: Bearer {alice}' -d '{body % 'SELL'}'",
+            "",
+            "  and, in a second terminal, this to buy as bob, then to see the trade and both balances:",
+            f"curl -s {base}/api/v1/orders -H 'Authorization: Bearer {bob}' -d '{body % 'BUY'}'",
+            f"curl -s '{base}/api/v1/trades?symbol=BTC/USDT'",
+            f"curl -s {base}/api/v1/balances -H 'Authorization: Bearer {alice}'",
+            f"curl -s {base}/api/v1/balances -H 'Authorization: Bearer {bob}'",
+        ]
+    return "\n".join([*lines, "", "  Ctrl-C stops it.", ""])

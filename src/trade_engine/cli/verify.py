@@ -1,0 +1,32 @@
+"""`trade-engine verify`: replay the journal and compare it with everything the database says."""
+
+from pathlib import Path
+
+import asyncpg
+import click
+import msgspec
+
+from trade_engine.bootstrap import attached_url
+from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
+from trade_engine.cli.output import progress, show
+from trade_engine.matching.books import new_book
+from trade_engine.sequencer.verify import verify
+
+
+@click.command("verify")
+@data_dir_option
+@config_option
+@json_option
+@asynchronous
+async def verify_command(data_dir: Path, config_file: Path | None, *, as_json: bool) -> None:
+    """Check the journal's chain, the books' state, every order, every trade and the ledger; exit 1 on a difference."""
+    async with attached_url(configure(config_file), data_dir) as url:
+        connection = await asyncpg.connect(url)
+        try:
+            with progress("replaying batches") as meter:
+                report = await verify(connection, new_book, meter.update)
+        finally:
+            await connection.close()
+    show(msgspec.to_builtins(report), as_json=as_json)
+    if not report.ok:
+        raise SystemExit(1)

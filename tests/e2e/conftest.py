@@ -1,0 +1,34 @@
+"""The engine under test: everything real, in this process, on a database of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.venue import Venue, markets_yaml
+from trade_engine.bootstrap import TradeEngine
+from trade_engine.config import load_config
+
+
+@pytest.fixture
+async def venue(database_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
+    """A running engine with unused markets."""
+    flags = {
+        "database.url": database_url,
+        "server.http_port": 0,
+        "matching.markets": markets_yaml(),
+        "rate_limit.orders_per_s": 0,
+        "rate_limit.queries_per_s": 0,
+        "rate_limit.public_per_s": 0,
+        "settlement.retry_backoff_ms": 10,
+    }
+    engine = TradeEngine(load_config(None, flags, {}), tmp_path)
+    await engine.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{engine.api.port}", timeout=30) as http:
+            yield Venue(http, engine)
+    finally:
+        await engine.stop()
+        await asyncio.sleep(0)
