@@ -151,7 +151,7 @@ async def test_a_server_that_does_not_come_up_says_why(server: EmbeddedPostgres)
     control = server.home / "cluster" / "global" / "pg_control"
     await server.stop()
     control.write_bytes(bytes(control.stat().st_size))
-    with pytest.raises(EmbeddedError, match="(?s)ended while it started:\n.*FATAL"):
+    with pytest.raises(EmbeddedError, match=r"(?s)ended while it started:\n.*FATAL"):
         await server.start()
 
 

@@ -1,6 +1,7 @@
 """The migration runner, against a real server."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -8,6 +9,7 @@ import pytest
 
 from trade_engine.storage.errors import SchemaError
 from trade_engine.storage.migrate import Migration, down, load_migrations, require_current, status, up
+from trade_engine.storage.types import Connection
 
 FIRST = Migration(1, "first", "CREATE TABLE a (x INT); CREATE TABLE b (y INT);", "DROP TABLE b; DROP TABLE a;")
 SECOND = Migration(2, "second", "INSERT INTO a VALUES (1);", "DELETE FROM a;")
@@ -15,18 +17,18 @@ THIRD = Migration(3, "third", "CREATE TABLE c (z INT);", "DROP TABLE c;")
 
 
 @pytest.fixture
-async def empty(empty_database_url: str):  # type: ignore[no-untyped-def]
+async def empty(empty_database_url: str) -> AsyncIterator[Connection]:
     opened = await asyncpg.connect(empty_database_url)
     yield opened
     await opened.close()
 
 
-async def tables(connection: asyncpg.Connection) -> set[str]:
+async def tables(connection: Connection) -> set[str]:
     rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {row["tablename"] for row in rows} - {"schema_migrations"}
 
 
-async def test_up_carries_out_what_is_missing_and_only_that(empty: asyncpg.Connection) -> None:
+async def test_up_carries_out_what_is_missing_and_only_that(empty: Connection) -> None:
     assert await up(empty, [FIRST, SECOND]) == (FIRST, SECOND)
     assert await up(empty, [FIRST, SECOND, THIRD]) == (THIRD,)
     assert await up(empty, [FIRST, SECOND, THIRD]) == ()
@@ -34,7 +36,7 @@ async def test_up_carries_out_what_is_missing_and_only_that(empty: asyncpg.Conne
     assert await empty.fetchval("SELECT count(*) FROM a") == 1
 
 
-async def test_up_and_down_stop_at_their_target(empty: asyncpg.Connection) -> None:
+async def test_up_and_down_stop_at_their_target(empty: Connection) -> None:
     steps = [FIRST, SECOND, THIRD]
     assert await up(empty, steps, target=1) == (FIRST,)
     await up(empty, steps)
@@ -43,7 +45,7 @@ async def test_up_and_down_stop_at_their_target(empty: asyncpg.Connection) -> No
     assert await tables(empty) == set()
 
 
-async def test_a_failing_migration_leaves_no_trace_and_those_before_it_stay(empty: asyncpg.Connection) -> None:
+async def test_a_failing_migration_leaves_no_trace_and_those_before_it_stay(empty: Connection) -> None:
     broken = Migration(2, "broken", "CREATE TABLE d (x INT); SELECT no_such_column;", "DROP TABLE d;")
     with pytest.raises(asyncpg.UndefinedColumnError):
         await up(empty, [FIRST, broken])
@@ -51,7 +53,7 @@ async def test_a_failing_migration_leaves_no_trace_and_those_before_it_stay(empt
     assert [step.applied_at is None for step in await status(empty, [FIRST, broken])] == [False, True]
 
 
-async def test_a_schema_of_another_version_is_refused(empty: asyncpg.Connection) -> None:
+async def test_a_schema_of_another_version_is_refused(empty: Connection) -> None:
     with pytest.raises(SchemaError, match="lacks 0001_first, 0002_second"):
         await require_current(empty, [FIRST, SECOND])
     await up(empty, [FIRST, SECOND])
@@ -62,7 +64,7 @@ async def test_a_schema_of_another_version_is_refused(empty: asyncpg.Connection)
         await require_current(empty, [FIRST._replace(up_sql="CREATE TABLE a (x TEXT)"), SECOND])
 
 
-async def test_a_migration_below_one_that_ran_is_refused(empty: asyncpg.Connection) -> None:
+async def test_a_migration_below_one_that_ran_is_refused(empty: Connection) -> None:
     await up(empty, [FIRST, THIRD])
     with pytest.raises(SchemaError, match="0002_second is new, but a later one has already run"):
         await up(empty, [FIRST, SECOND, THIRD])
@@ -76,7 +78,7 @@ async def test_two_programs_may_migrate_at_once(empty_database_url: str) -> None
         await connection.close()
 
 
-async def test_the_engines_migrations_go_up_and_down_and_up_again(empty: asyncpg.Connection) -> None:
+async def test_the_engines_migrations_go_up_and_down_and_up_again(empty: Connection) -> None:
     steps = load_migrations()
     await up(empty, steps)
     await require_current(empty, steps)

@@ -21,7 +21,7 @@ from trade_engine.storage.errors import SchemaError
 _LOCK: Final = 0x7472_6164_655F_656E
 _NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
 _TRANSACTION: Final = re.compile(
-    r"^\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK)(?:\s+TRANSACTION|\s+WORK)?\s*;", re.I | re.M
+    r"^\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK)(?:\s+TRANSACTION|\s+WORK)?\s*;", re.IGNORECASE | re.MULTILINE
 )
 _LEDGER: Final = """
     CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -44,9 +44,7 @@ async def create_partitions(
 
 async def default_rows(pool: asyncpg.Pool) -> dict[str, bool]:
     """For each partitioned table, whether its DEFAULT partition holds rows (it must not)."""
-    return {
-        table: bool(await pool.fetchval(f"SELECT EXISTS (SELECT FROM {table}_default)")) for table in _PARTITIONED
-    }
+    return {table: bool(await pool.fetchval(f"SELECT EXISTS (SELECT FROM {table}_default)")) for table in _PARTITIONED}
 
 
 async def keep_ahead(

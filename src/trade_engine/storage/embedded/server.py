@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 import asyncpg
@@ -84,6 +84,11 @@ class EmbeddedPostgres:
         """Where the cluster, its socket and its log are."""
         return self._home
 
+    @property
+    def exists(self) -> bool:
+        """Whether the data directory has a cluster, running or not."""
+        return find_home(self._data_dir) is not None
+
     async def start(self) -> str:
         """Make the cluster if there is none, start or adopt its server, wait until it answers; its URL.
 
@@ -123,7 +128,7 @@ class EmbeddedPostgres:
                 os.close(self._lock)
                 self._lock = None
 
-    async def __aenter__(self) -> "EmbeddedPostgres":
+    async def __aenter__(self) -> Self:
         """Start."""
         await self.start()
         return self
@@ -177,7 +182,9 @@ class EmbeddedPostgres:
         if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
-            self._process = account.spawn([str(binaries.folder / "postgres"), "-D", str(cluster)], _environment(), output)
+            self._process = account.spawn(
+                [str(binaries.folder / "postgres"), "-D", str(cluster)], _environment(), output
+            )
 
     def _initialise(self, binaries: Binaries, account: Account) -> None:
         """Make the cluster under another name and rename it: a crash on the way leaves no half of one."""
@@ -288,9 +295,9 @@ async def use_embedded(data_dir: Path, settings: EmbeddedSettings | None = None)
     Raises:
         EmbeddedError: as ``EmbeddedPostgres.start``, or there is no database in ``data_dir``.
     """
-    if find_home(data_dir.absolute()) is None:
-        raise EmbeddedError(f"there is no database in {data_dir}: start the engine there first")
     server = EmbeddedPostgres(data_dir, settings)
+    if not server.exists:
+        raise EmbeddedError(f"there is no database in {data_dir}: start the engine there first")
     try:
         url = await server.start()
     except EmbeddedError:
