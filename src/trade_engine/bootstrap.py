@@ -158,7 +158,9 @@ class TradeEngine:
             lambda: self._writer.epoch,
             queue=matching.queue,
         )
-        self.engine = EngineService(self.sequencer, admission, self.wallet, self.pool, self.clock, self.markets)
+        self.engine = EngineService(
+            self.sequencer, admission, self.wallet, self.pool, self.clock, self.markets, lambda: self._writer.epoch
+        )
         self._stack.push_async_callback(self._writer.close)
         await self.engine.start()
         self._stack.push_async_callback(self.engine.stop)

@@ -48,4 +48,3 @@ ROUTES: Final = (
 #: Only with ``ApiSettings.echo_route``.
 ECHO: Final = Route("POST", f"{_V1}/echo", orders.echo, TRADER, ORDERS)
 
-ROLES: Final = frozenset({TRADER, ADMIN})

@@ -1,7 +1,7 @@
 """The engine as the API sees it: admission and sequencer behind plain methods (``requests.Engine``)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -41,7 +41,9 @@ class EngineService:
         pool: Pool,
         clock: Clock,
         markets: Sequence[Market],
+        epoch: Callable[[], int],
     ) -> None:
+        self._epoch = epoch
         self._sequencer = sequencer
         self._admission = admission
         self._wallet = wallet
@@ -62,7 +64,8 @@ class EngineService:
             asyncio.create_task(self._admission.run(), name="admission"),
         ]
         works = [command_work(command) for command in configure_commands(self._sequencer.memory)]
-        orphans = await orphan_releases(self._wallet, self._pool)
+        await self._wallet.reserve_many([], self._epoch())
+        orphans = await orphan_releases(self._pool, self._epoch())
         if orphans:
             log.warning("releasing orphaned reservations", count=len(orphans))
             works.append(release_work(orphans))
