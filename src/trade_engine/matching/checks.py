@@ -121,9 +121,9 @@ def _check_rules(book: BookState, c: Command) -> Reason:
         return Reason.PRICE_BAND
     if book.min_notional and _notional(book, c) < book.min_notional:
         return Reason.MIN_NOTIONAL
-    if book.max_open_orders and may_rest(c.type, c.time_in_force):
-        if book.user_orders.get(c.user, 0) >= book.max_open_orders:
-            return Reason.MAX_OPEN_ORDERS
+    open_orders = book.user_orders.get(c.user, 0)
+    if book.max_open_orders and may_rest(c.type, c.time_in_force) and open_orders >= book.max_open_orders:
+        return Reason.MAX_OPEN_ORDERS
     if c.flags & OrderFlag.POST_ONLY and c.type == OrderType.LIMIT and would_take(book, c.side, c.price):
         return Reason.POST_ONLY_WOULD_TAKE
     return Reason.NONE
@@ -152,10 +152,13 @@ def check_amend(book: BookState, order: Order, c: Command) -> Reason:
     limited = c.flags & OrderFlag.LIMITED_NOTIONAL
     if c.flags & ~int(OrderFlag.LIMITED_NOTIONAL) or (limited and order.side != Side.BUY):
         return Reason.INVALID_FLAGS
+    filled = order.quantity - order.leaves
+    if limited and not order.flags & OrderFlag.LIMITED_NOTIONAL and filled:
+        return Reason.INVALID_FLAGS
     price = c.price or order.price
     quantity = c.quantity or order.quantity
     stop_price = c.stop_price or order.stop_price
-    if not order.quantity - order.leaves < quantity <= MAX_VALUE:
+    if not filled < quantity <= MAX_VALUE:
         return Reason.INVALID_QUANTITY
     if c.price and (order.type not in _LIMIT_TYPES or not 0 < price <= MAX_VALUE):
         return Reason.INVALID_PRICE
@@ -171,10 +174,9 @@ def check_amend(book: BookState, order: Order, c: Command) -> Reason:
         order.price, order.quantity, order.stop_price, order.flags, order.max_notional,
     ):  # fmt: skip
         return Reason.NO_CHANGE
-    leaves = quantity - order.quantity + order.leaves
-    if not order.waiting and flags & OrderFlag.LIMITED_NOTIONAL:
-        if price * leaves > max_notional - order.spent_notional:
-            return Reason.NOTIONAL_OVERFLOW
+    must_afford = not order.waiting and flags & OrderFlag.LIMITED_NOTIONAL
+    if must_afford and price * (quantity - filled) > max_notional - order.spent_notional:
+        return Reason.NOTIONAL_OVERFLOW
     return _check_amended_rules(book, order, price, quantity, stop_price)
 
 

@@ -95,7 +95,8 @@ _NEEDED: Final = """
         SELECT order_id, user_id, asset, sum(amount) AS amount FROM parts GROUP BY order_id, user_id, asset
     ), compared AS (
         SELECT order_id, coalesce(r.user_id, n.user_id) AS user_id, coalesce(r.asset, n.asset) AS asset,
-            coalesce(r.remaining, 0) AS remaining, coalesce(n.amount, 0) AS amount, r.epoch, n.order_id IS NULL AS orphan
+            coalesce(r.remaining, 0) AS remaining, coalesce(n.amount, 0) AS amount, r.epoch,
+            n.order_id IS NULL AS orphan
         FROM (SELECT * FROM wallet.reservations WHERE remaining > 0) r
         FULL JOIN needed n USING (order_id, user_id, asset)
         WHERE coalesce(r.remaining, 0) <> coalesce(n.amount, 0)

@@ -64,7 +64,7 @@ class SettlementCounts:
         self.outages = 0
 
 
-class _Stopping(Exception):
+class _StoppingError(Exception):
     """The worker was told to stop while it waited for something that is away."""
 
 
@@ -136,7 +136,7 @@ class SettlementWorker:
                     self._progress.set()
                 elif not self._stop.is_set():
                     await self._idle(self._settings.poll_ms / 1000)
-        except _Stopping:
+        except _StoppingError:
             return
 
     async def _take(self) -> list[Instruction]:
@@ -214,7 +214,7 @@ class SettlementWorker:
         """Call until neither wallet nor database is away, waiting longer each time.
 
         Raises:
-            _Stopping: the worker was told to stop meanwhile.
+            _StoppingError: the worker was told to stop meanwhile.
         """
         wait_ms = self._settings.outage_backoff_ms
         while True:
@@ -231,7 +231,7 @@ class SettlementWorker:
                 await self._stop.wait()
         except TimeoutError:
             return
-        raise _Stopping
+        raise _StoppingError
 
     async def _idle(self, seconds: float) -> None:
         self._progress.set()

@@ -21,7 +21,8 @@ class Reserve(NamedTuple):
 
 class Release(NamedTuple):
     """Move ``amount`` of an order's reservation back to available; None is all that is left, and refuses
-    a reserve of that order that comes later.  Idempotent by ``operation_id``."""
+    a reserve of that order that comes later.  Idempotent by ``operation_id``.
+    """
 
     order_id: str
     user_id: str
@@ -85,7 +86,7 @@ class Reservation(NamedTuple):
     remaining: int
 
 
-class WalletUnavailable(Exception):
+class WalletUnavailable(Exception):  # noqa: N818 - the name says what is so
     """The wallet did not answer, or not in time: what was asked may or may not have happened."""
 
 

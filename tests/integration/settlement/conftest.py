@@ -31,7 +31,8 @@ _ORDERS = """
     SELECT i.order_id, 1, i.user_id, 1, i.side::side_enum, 'LIMIT', 'GTC', 'NONE', 0, i.status::order_status_enum,
         i.status = 'OPEN', 50000, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 'QUOTE', 0, 0, 0, i.hold * 0.00000001,
         i.hold * 0.00000001, now(), now()
-    FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::BIGINT[]) AS i(order_id, user_id, side, status, hold)
+    FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::BIGINT[])
+        AS i(order_id, user_id, side, status, hold)
 """
 _TRADES = """
     INSERT INTO trades (trade_id, sequence, market_id, price, quantity, notional, buyer_order_id, seller_order_id,

@@ -1,7 +1,7 @@
 """The settlement worker on a real database: settled, refused, waiting, resumed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -47,6 +47,13 @@ def worker_of(pool: Any, wallet: Any, settings: SettlementSettings = QUICK, **ca
     return SettlementWorker(pool, wallet, settings, clock_us=Clock(), chance=lambda: 0.5, **callbacks)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, five seconds at most, until something is so."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
 async def test_a_trade_settles_and_its_instruction_goes(pool: Any, wallet: Any, commits: Any, running: Any) -> None:
     buyer, seller = await commits.fund("USDT", amount=60_000 * UNIT), await commits.fund("BTC", amount=2 * UNIT)
     trade = await commits.simple_trade(buyer, seller)
@@ -90,9 +97,7 @@ async def test_a_refused_trade_is_dead_lettered_without_holding_up_its_batch(
     await asyncio.wait_for(worker.drain(), 5)
     for trade in good:
         assert (await commits.trade_row(trade.trade_id))["settlement_status"] == "SETTLED"
-    async with asyncio.timeout(5):
-        while not failed:
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(failed))
     row = await commits.trade_row(bad.trade_id)
     assert (row["settlement_status"], row["settlement_attempts"]) == ("FAILED", 3)
     assert row["settlement_reason"].startswith(("INSUFFICIENT_BALANCE", "RESERVATION_NOT_FOUND"))
@@ -109,12 +114,10 @@ async def test_a_refusal_waits_longer_each_time(pool: Any, wallet: Any, commits:
     assert (await wallet.release_many([everything]))[0].ok
     clock = Clock(step_us=0)
     settings = QUICK._replace(attempts_max=5, backoff_ms=1_000, backoff_max_ms=3_000)
-    running(SettlementWorker(pool, wallet, settings, clock_us=clock, chance=lambda: 0.5))
+    worker = running(SettlementWorker(pool, wallet, settings, clock_us=clock, chance=lambda: 0.5))
     waits = []
     for attempts in range(1, 5):
-        async with asyncio.timeout(5):
-            while await pool.fetchval("SELECT attempts FROM settlement_instructions") != attempts:
-                await asyncio.sleep(0.005)
+        await until(lambda: worker.counts.refused >= attempts)  # noqa: B023
         due = int(await pool.fetchval("SELECT extract(epoch FROM next_attempt_at) * 1e6 FROM settlement_instructions"))
         waits.append((due - clock.us) // 1_000_000)
         clock.us = due - 1
@@ -129,9 +132,7 @@ async def test_an_absent_wallet_uses_up_no_attempt(pool: Any, wallet: Any, commi
     trade = await commits.simple_trade(buyer, seller)
     away = AwayWallet(wallet)
     worker = running(worker_of(pool, away))
-    async with asyncio.timeout(5):
-        while away.calls < 5:
-            await asyncio.sleep(0.01)
+    await until(lambda: away.calls >= 5)
     row = await pool.fetchrow("SELECT status, attempts FROM settlement_instructions")
     assert tuple(row) == ("PENDING", 0)
     away.away = False
@@ -147,9 +148,7 @@ async def test_a_stop_during_an_outage_ends_at_once_and_a_restart_resumes(
     trade = await commits.simple_trade(buyer, seller)
     first = worker_of(pool, AwayWallet(wallet), QUICK._replace(outage_backoff_ms=60_000, outage_backoff_max_ms=60_000))
     task = asyncio.create_task(first.run())
-    async with asyncio.timeout(5):
-        while not first.counts.outages:
-            await asyncio.sleep(0.01)
+    await until(lambda: first.counts.outages > 0)
     first.stop()
     await asyncio.wait_for(task, 1)
     await asyncio.wait_for(running(worker_of(pool, wallet)).drain(), 5)

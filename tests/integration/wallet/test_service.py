@@ -181,22 +181,29 @@ async def test_a_reserve_that_waits_too_long_is_unavailable_and_frees_its_connec
     assert await wallet.balances(user) == [Balance("USDT", 999, 1)]
 
 
+async def test_a_lost_connection_is_unavailable_and_the_next_call_works(database_url: str) -> None:
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
+        wallet = PostgresWallet(pool, timeout_s=5)
+        user = await funded(wallet)
+        backend = await pool.fetchval("SELECT pg_backend_pid()")
+        killer = await asyncpg.connect(database_url)
+        async with killer.transaction():
+            await killer.execute("SELECT * FROM wallet.balances WHERE user_id = $1 FOR UPDATE", user)
+            waiting = asyncio.create_task(wallet.deposit(user, "USDT", 1, new_id()))
+            await asyncio.sleep(0.1)
+            await killer.execute("SELECT pg_terminate_backend($1)", backend)
+            with pytest.raises(WalletUnavailable):
+                await waiting
+        await killer.close()
+        assert await wallet.balances(user) == [Balance("USDT", 1_000, 0)]
+
+
 async def test_a_database_that_is_away_is_unavailable(database_url: str) -> None:
     pool = await asyncpg.create_pool(database_url, min_size=1, max_size=1)
-    wallet = PostgresWallet(pool, timeout_s=2)
-    async with pool.acquire() as connection:
-        backend = connection.get_server_pid()
-    user = await funded(wallet)
-    async with pool.acquire() as held:
-        await held.execute("SELECT pg_backend_pid()")
-        other = await asyncpg.connect(database_url)
-        await other.execute("SELECT pg_terminate_backend($1)", backend)
-        await other.close()
-    await asyncio.sleep(0.05)
-    assert await wallet.balances(user) == [Balance("USDT", 1_000, 0)]
+    wallet = PostgresWallet(pool)
     await pool.close()
     with pytest.raises(WalletUnavailable):
-        await wallet.balances(user)
+        await wallet.balances(new_id())
 
 
 def test_fee_stripes_are_bounded(pool: Any) -> None:

@@ -1,5 +1,7 @@
 """The wallet's contract, item by item, on the wallet in memory (the PostgreSQL one is shown to be its twin)."""
 
+from typing import Any
+
 import pytest
 
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT, EntryType, trade_is_valid, trade_lines
@@ -146,6 +148,6 @@ def test_every_trade_sums_to_zero_per_asset(buyer_asset: str, seller_asset: str)
         {"buyer_fee_asset": "ETH"}, {"buyer_fee_asset": "BTC", "buyer_fee": 11}, {"quantity": 2**63},
     ],
 )  # fmt: skip
-def test_amounts_that_no_trade_can_have(change: dict[str, int]) -> None:
+def test_amounts_that_no_trade_can_have(change: dict[str, Any]) -> None:
     assert trade_is_valid(BUY)
     assert not trade_is_valid(BUY._replace(**change))

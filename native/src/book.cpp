@@ -1,0 +1,262 @@
+// The commands of a book, one function each, and the questions it answers: the twin of matching/reference.py.
+#include "book.hpp"
+
+#include <algorithm>
+#include <new>
+
+namespace trade_engine {
+
+void Book::run(const Command& c) {
+    sequence_ = c.sequence;
+    const bool known = c.kind >= static_cast<u8>(CommandKind::PLACE) && c.kind <= static_cast<u8>(CommandKind::CONFIGURE);
+    if (c.market_id != market_id_ || !known) return reject(c.order_id, Reason::INVALID_COMMAND);
+    const auto kind = static_cast<CommandKind>(c.kind);
+    if (kind == CommandKind::TICK) return tick(c);
+    if (!due_.empty()) expire(c.time_us, 0);
+    const Reason refusal = check_state(c);
+    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    switch (kind) {
+        case CommandKind::PLACE: return place(c);
+        case CommandKind::CANCEL: return cancel(c);
+        case CommandKind::REDUCE: return reduce_order(c);
+        case CommandKind::AMEND: return amend(c);
+        case CommandKind::CANCEL_ALL: return cancel_all(c);
+        case CommandKind::SET_STATE: return set_state(c);
+        case CommandKind::CONFIGURE: return configure(c);
+        case CommandKind::TICK: return;
+    }
+}
+
+void Book::place(const Command& c) {
+    const Reason refusal = check_place(c);
+    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    try {
+        pool_.reserve_one();
+        dirty_.reserve(pool_.capacity());
+        orders_.reserve_one();
+    } catch (const std::bad_alloc&) {
+        return reject(c.order_id, Reason::OUT_OF_MEMORY);
+    }
+    Order* order = pool_.acquire();
+    order->order_id = c.order_id;
+    order->user = c.user;
+    order->leaves = order->quantity = c.quantity;
+    order->display_remaining = 0;
+    order->level = nullptr;
+    order->side = c.side;
+    order->type = c.type;
+    order->time_in_force = c.time_in_force;
+    order->stp = c.stp;
+    order->flags = c.flags;
+    order->waiting = 0;
+    order->price = c.price;
+    order->stop_price = c.stop_price;
+    order->display = c.display;
+    order->max_notional = c.flags & LIMITED_NOTIONAL ? c.max_notional : 0;
+    order->spent_notional = 0;
+    order->expires_us = c.expires_us;
+    order->linked_id = c.linked_id;
+    order->priority = 0;
+    Event& event = emit(EventKind::ACCEPTED, c.order_id);
+    event.side = c.side;
+    event.price = c.price;
+    event.quantity = event.leaves = c.quantity;
+    event.other_id = c.user;
+    if (c.linked_id != 0) {
+        Order* first_leg = find(c.linked_id);
+        first_leg->linked_id = c.order_id;
+        touch(first_leg);
+    }
+    enter(order);
+}
+
+void Book::enter(Order* order) {
+    if (!order->is_stop())
+        take(order);
+    else if (stop_reached(order))
+        trigger(order);
+    else
+        return wait(order);
+    cascade();
+}
+
+void Book::trigger(Order* order) {
+    order->waiting = 0;
+    Event& event = emit(EventKind::TRIGGERED, order->order_id);
+    event.side = order->side;
+    event.price = last_price_;
+    event.leaves = order->leaves;
+    cancel_linked(order);
+    if ((order->flags & POST_ONLY) && would_take(order->side, order->price)) {
+        trade_high_ = trade_low_ = 0;
+        cancel_rest(order, Reason::TRIGGER_REFUSED);
+    } else {
+        take(order);
+    }
+}
+
+void Book::cascade() {
+    if (trade_high_ == 0) return;
+    collect_stops();
+    for (u64 i = 0; i < triggered_.size(); ++i) {
+        Order* order = find(triggered_[i]);
+        if (order == nullptr || !order->waiting || order->level != nullptr) continue;
+        detach(order);
+        trigger(order);
+        collect_stops();
+    }
+    triggered_.clear();
+}
+
+void Book::collect_stops() {
+    if (trade_high_ == 0) return;
+    const i64 reached[2] = {trade_high_, -trade_low_};
+    for (const Side side : {BUY, SELL}) {
+        for (Level* level; (level = stops_[side].best()) != nullptr && level->key <= reached[side];) {
+            Order* order = level->head;
+            stops_[side].remove(order);
+            triggered_.push_back(order->order_id);
+        }
+    }
+}
+
+void Book::cancel(const Command& c) {
+    const Reason refusal = check_leaving(c);
+    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    Order* order = find(c.order_id);
+    if (order == nullptr) return reject(c.order_id, Reason::UNKNOWN_ORDER);
+    end(order, EventKind::CANCELLED, c.reason != 0 ? static_cast<Reason>(c.reason) : Reason::USER_REQUEST);
+}
+
+void Book::reduce_order(const Command& c) {
+    const Reason refusal = check_leaving(c);
+    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    Order* order = find(c.order_id);
+    if (order == nullptr) return reject(c.order_id, Reason::UNKNOWN_ORDER);
+    const Reason reason = c.reason != 0 ? static_cast<Reason>(c.reason) : Reason::USER_REQUEST;
+    if (c.quantity >= order->leaves)
+        end(order, EventKind::CANCELLED, reason);
+    else
+        reduce(order, c.quantity, reason);
+}
+
+void Book::amend(const Command& c) {
+    Order* order = find(c.order_id);
+    const Reason refusal = order == nullptr ? Reason::UNKNOWN_ORDER : check_amend(order, c);
+    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    const i64 price = c.price != 0 ? c.price : order->price;
+    const i64 quantity = c.quantity != 0 ? c.quantity : order->quantity;
+    const i64 stop_price = c.stop_price != 0 ? c.stop_price : order->stop_price;
+    if (c.flags & LIMITED_NOTIONAL) {
+        order->flags |= LIMITED_NOTIONAL;
+        order->max_notional = c.max_notional;
+    }
+    if (price == order->price && stop_price == order->stop_price && quantity <= order->quantity) {
+        shrink(order, order->quantity - quantity);
+        return say_amended(order, order->priority);
+    }
+    detach(order);
+    order->leaves += quantity - order->quantity;
+    order->price = price;
+    order->quantity = quantity;
+    order->stop_price = stop_price;
+    say_amended(order, 0);
+    if (order->waiting) return enter(order);
+    take(order);
+    cascade();
+}
+
+void Book::say_amended(const Order* order, i64 priority) {
+    Event& event = emit(EventKind::AMENDED, order->order_id);
+    event.side = order->side;
+    event.price = order->price;
+    event.quantity = order->quantity;
+    event.leaves = order->leaves;
+    event.other_id = order->stop_price;
+    event.priority = priority;
+    if (order->waiting) return;
+    event.flags = RESTING;
+    if (priority != 0) event.other_leaves = order->display_remaining;
+}
+
+void Book::cancel_all(const Command& c) {
+    const Reason refusal = check_leaving(c);
+    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    std::vector<i64> mine;
+    pool_.for_each_live([&](const Order* order) {
+        if (c.user == 0 || order->user == c.user) mine.push_back(order->order_id);
+    });
+    std::sort(mine.begin(), mine.end());
+    const Reason reason = c.reason != 0 ? static_cast<Reason>(c.reason) : Reason::MASS_CANCEL;
+    i64 ended = 0;
+    for (const i64 order_id : mine) {
+        Order* order = find(order_id);
+        if (order == nullptr) continue;
+        end(order, EventKind::CANCELLED, reason);
+        if (++ended == c.quantity) return;
+    }
+}
+
+void Book::set_state(const Command& c) {
+    if (c.state > CLOSED) return reject(c.order_id, Reason::INVALID_COMMAND);
+    state_ = c.state;
+    emit(EventKind::STATE_CHANGED, c.order_id).reason = c.state;
+}
+
+void Book::tick(const Command& c) {
+    if (c.quantity < 0) return reject(c.order_id, Reason::INVALID_COMMAND);
+    expire(c.time_us, c.quantity);
+}
+
+void Book::configure(const Command& c) {
+    for (const i64 rule : {c.price, c.stop_price, c.quantity, c.display, c.max_notional})
+        if (rule < 0 || rule > MAX_VALUE) return reject(c.order_id, Reason::INVALID_COMMAND);
+    price_band_ppm_ = c.price;
+    max_slippage_ppm_ = c.stop_price;
+    min_notional_ = c.quantity;
+    max_open_orders_ = c.display;
+    max_fills_ = c.max_notional;
+    recount_users();
+    emit(EventKind::CONFIGURED, c.order_id);
+}
+
+void Book::expire(i64 time_us, i64 at_most) {
+    i64 expired = 0;
+    for (Order* order; (order = first_due()) != nullptr && order->expires_us <= time_us;) {
+        const Reason reason = order->time_in_force == DAY   ? Reason::DAY_END
+                              : order->time_in_force == GTD ? Reason::GOOD_TILL_DATE
+                                                            : Reason::MAX_LIFE;
+        end(order, EventKind::EXPIRED, reason);
+        if (++expired == at_most) return;
+    }
+}
+
+std::pair<i128, i128> Book::walk(Side side, i64 quantity, i64 price) const {
+    const i128 wanted = std::max<i64>(quantity, 0);
+    i128 left = wanted, notional = 0;
+    for (const auto& [key, level] : ladders_[1 - side].levels()) {
+        if (left == 0 || (price != 0 && key > (side == BUY ? price : -price))) break;
+        const i128 lots = std::min(left, level.total);
+        left -= lots;
+        notional += lots * level.price;
+    }
+    return {wanted - left, notional};
+}
+
+std::vector<OrderRecord> Book::live_orders() const {
+    std::vector<OrderRecord> records;
+    records.reserve(orders_.size());
+    pool_.for_each_live([&](const Order* order) { records.push_back(order->record()); });
+    std::sort(records.begin(), records.end(),
+              [](const OrderRecord& a, const OrderRecord& b) { return a.priority < b.priority; });
+    return records;
+}
+
+i64 Book::next_expiry() {
+    const Order* order = first_due();
+    return order == nullptr ? 0 : order->expires_us;
+}
+
+u64 Book::memory_bytes() const { return pool_.capacity() * sizeof(Order) + orders_.bytes(); }
+
+}  // namespace trade_engine

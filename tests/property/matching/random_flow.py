@@ -1,0 +1,173 @@
+"""A cheap, seeded stream of commands that reaches every feature and every refusal of the core.
+
+Prices crowd around a slowly moving middle, so that books stay small, crossed often and full of ties; a few users
+meet themselves often; rules and states change now and then.  The same seed gives the same bytes.
+"""
+
+import random
+from collections.abc import Iterator
+
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag, encode_command
+from trade_engine.domain.enums import MarketState, OrderType, Reason, TimeInForce
+
+MARKET = 7
+_LIFE_US = 4_000
+
+
+class RandomFlow:
+    """The stream; ``batch`` gives the next records."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self.sequence = 0
+        self.time_us = 1_000_000
+        self._middle = 1_000
+        self._state = MarketState.OPEN
+
+    def batch(self, count: int) -> bytes:
+        """The next ``count`` command records."""
+        return b"".join([encode_command(self.next()) for _ in range(count)])
+
+    def commands(self, count: int) -> Iterator[Command]:
+        """The next ``count`` commands."""
+        return (self.next() for _ in range(count))
+
+    def next(self) -> Command:
+        """The next command."""
+        bits = self._random.getrandbits(10)
+        self.sequence += 1
+        self.time_us += bits & 3
+        if self._state != MarketState.OPEN and bits & 31 == 0:
+            return self._set_state(MarketState.OPEN)
+        if bits < 560:
+            return self._place()
+        if bits < 800:
+            return self._to_one(CommandKind.CANCEL)
+        if bits < 880:
+            return self._to_one(CommandKind.REDUCE, quantity=self._random.randint(0, 40))
+        if bits < 1010:
+            return self._amend()
+        return self._rare()
+
+    def _command(self, kind: int, **fields: int) -> Command:
+        return Command(kind, self.sequence, self.time_us, MARKET, **fields)
+
+    def _price(self) -> int:
+        return max(1, self._middle + self._random.randint(-12, 12))
+
+    def _recent(self) -> int:
+        return self._random.randint(max(1, self.sequence - 400), self.sequence)
+
+    def _place(self) -> Command:
+        draw = self._random
+        side, kind = draw.getrandbits(1), draw.getrandbits(6)
+        fields = {"order_id": self.sequence, "user": draw.randint(1, 9), "side": side, "quantity": draw.randint(1, 60)}
+        if draw.getrandbits(1):
+            fields["stp"] = draw.randint(0, 4)
+        if kind < 44:
+            fields["price"] = self._price()
+            fields["time_in_force"] = draw.choice((0, 0, 0, 0, 1, 2, 3, 4))
+        elif kind < 50:
+            fields["type"] = OrderType.MARKET
+            fields["time_in_force"] = draw.choice((0, 0, 1, 2))
+        else:
+            fields["type"] = OrderType.STOP if kind < 57 else OrderType.STOP_LIMIT
+            fields["stop_price"] = max(1, self._price() + (10 if side == 0 else -10))
+            fields["time_in_force"] = draw.choice((0, 0, 1, 2, 4))
+            if kind >= 57:
+                fields["price"] = self._price()
+        self._decorate(fields)
+        if draw.getrandbits(6) == 0:
+            self._spoil(fields)
+        return self._command(CommandKind.PLACE, **fields)
+
+    def _decorate(self, fields: dict[str, int]) -> None:
+        """Add the options that suit the order, each now and then."""
+        draw = self._random
+        tif, type_ = fields.get("time_in_force", 0), fields.get("type", 0)
+        rests = "price" in fields and tif not in (TimeInForce.IOC, TimeInForce.FOK)
+        if tif in (TimeInForce.DAY, TimeInForce.GTD) or draw.getrandbits(2) == 0:
+            fields["expires_us"] = self.time_us + draw.randint(1, _LIFE_US)
+        if rests and draw.getrandbits(3) == 0:
+            fields["display"] = draw.randint(1, fields["quantity"])
+        if rests and draw.getrandbits(3) == 0:
+            fields["flags"] = int(OrderFlag.POST_ONLY)
+        if (rests or type_ == OrderType.STOP) and draw.getrandbits(2) == 0:
+            fields["linked_id"] = self._recent()
+        if fields["side"] == 0 and draw.getrandbits(2) == 0:
+            fields["flags"] = fields.get("flags", 0) | OrderFlag.LIMITED_NOTIONAL
+            fields["max_notional"] = fields["quantity"] * self._middle + draw.randint(-8_000, 8_000)
+            if type_ == OrderType.MARKET and draw.getrandbits(1):
+                fields["flags"] |= OrderFlag.QUOTE_AMOUNT
+                fields["quantity"] = 0
+
+    def _spoil(self, fields: dict[str, int]) -> None:
+        """Make one field wrong or extreme."""
+        draw = self._random
+        name = draw.choice(
+            ("order_id", "user", "side", "type", "time_in_force", "stp", "flags", "price", "quantity", "stop_price",
+             "display", "max_notional", "expires_us", "linked_id")
+        )  # fmt: skip
+        if name in ("side", "type", "time_in_force", "stp", "flags"):
+            fields[name] = draw.choice((0, 1, 2, 3, 4, 5, 7, 8, 255))
+        else:
+            fields[name] = draw.choice((0, -1, self._recent(), 1 << 40, 9_000_000_000_000_000_000, (1 << 63) - 1))
+
+    def _to_one(self, kind: int, quantity: int = 0) -> Command:
+        reason = Reason.ADMIN_REQUEST if self._random.getrandbits(4) == 0 else self._random.choice((0, 0, 0, 3, 255))
+        return self._command(kind, order_id=self._recent(), reason=reason, quantity=quantity)
+
+    def _amend(self) -> Command:
+        draw = self._random
+        fields = {"order_id": self._recent()}
+        what = draw.getrandbits(3)
+        if what & 1:
+            fields["quantity"] = draw.randint(-1, 70)
+        if what & 2:
+            fields["price"] = self._price()
+        if what == 4:
+            fields["stop_price"] = self._price()
+        if draw.getrandbits(3) == 0:
+            fields["flags"] = int(OrderFlag.LIMITED_NOTIONAL)
+            fields["max_notional"] = draw.randint(0, 100_000)
+        return self._command(CommandKind.AMEND, **fields)
+
+    def _rare(self) -> Command:
+        draw = self._random
+        what = draw.getrandbits(4)
+        if what < 4:
+            self._middle = max(20, self._middle + draw.randint(-15, 15))
+            return self._command(CommandKind.TICK, quantity=draw.choice((0, 0, 1, 3, -1)))
+        if what < 6:
+            return self._command(CommandKind.CANCEL_ALL, user=draw.randint(-1, 9), quantity=draw.choice((0, 1, 5)))
+        if what < 7:
+            return self._set_state(draw.choice((1, 2, 3, 4)))
+        if what < 10:
+            return self._configure()
+        if what < 11:
+            return self._command(draw.choice((0, 9, 255)), order_id=self._recent())
+        if what < 12:
+            return self._command(CommandKind.CANCEL, order_id=self._recent())._replace(market_id=MARKET + 1)
+        self.time_us += draw.randint(0, 500)
+        return self._place()
+
+    def _set_state(self, state: int) -> Command:
+        if state <= MarketState.CLOSED:
+            self._state = MarketState(state)
+        return self._command(CommandKind.SET_STATE, state=state)
+
+    def _configure(self) -> Command:
+        """Change the rules; each is off about half the time."""
+        draw = self._random
+
+        def maybe(low: int, high: int) -> int:
+            return draw.randint(low, high) if draw.getrandbits(1) else 0
+
+        return self._command(
+            CommandKind.CONFIGURE,
+            price=maybe(5_000, 40_000),
+            stop_price=maybe(0, 8_000),
+            quantity=maybe(1, 4_000),
+            display=maybe(5, 60),
+            max_notional=maybe(1, 6) if draw.getrandbits(5) else -1,
+        )
