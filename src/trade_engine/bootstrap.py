@@ -41,6 +41,7 @@ from trade_engine.sequencer.memory import Memory
 from trade_engine.sequencer.pipeline import Limits, Sequencer
 from trade_engine.sequencer.recovery import recover
 from trade_engine.sequencer.service import EngineService
+from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.embedded import EmbeddedPostgres, EmbeddedSettings, use_embedded
@@ -191,6 +192,7 @@ class TradeEngine:
                 cors_origins=tuple(config.server.cors_origins),
                 echo_route=config.server.echo_route,
             ),
+            lambda user_id: pending_proceeds(self.pool, user_id),
         )
         self.api = ApiServer(
             self.app,

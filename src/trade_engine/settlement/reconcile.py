@@ -131,8 +131,8 @@ _RECOVERY_NUMBERS: Final = 0xFFFF_0000_0000
 async def ledger_differences(connection: asyncpg.Connection[Any], *, again_after_s: float = 0.0) -> list[str]:
     """Every difference within the ledger and between ledger and engine, in words; empty if all agrees.
 
-    ``connection`` must not be in a transaction.  While the engine runs, give ``again_after_s`` a second or two:
-    only what differs in the same way both times is told.
+    ``connection`` may be in a repeatable-read, read-only transaction, or in none.  Outside one, while the engine runs,
+    give ``again_after_s`` a second or two: only what differs in the same way both times is told.
     """
     differences = await _differences(connection)
     if differences and again_after_s:

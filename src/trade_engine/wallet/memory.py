@@ -27,7 +27,7 @@ from trade_engine.wallet.ledger import (
     trade_is_valid,
     trade_lines,
 )
-from trade_engine.wallet.port import Balance, Outcome, Release, Reserve, SettleTrade
+from trade_engine.wallet.port import Balance, Outcome, Release, Reservation, Reserve, SettleTrade
 
 
 @dataclass(slots=True)
@@ -89,9 +89,13 @@ class MemoryWallet:
             if owner == user_id
         )
 
-    def reservations(self) -> dict[str, int]:
-        """What each order still has reserved."""
-        return {order: held.remaining for order, held in self._reservations.items() if held.remaining}
+    async def open_reservations(self) -> list[Reservation]:
+        """All reservations of which something is left."""
+        return [
+            Reservation(order, held.user_id, held.asset, held.remaining)
+            for order, held in self._reservations.items()
+            if held.remaining
+        ]
 
     def _reserve(self, item: Reserve) -> Outcome:
         if not 0 < item.amount <= MAX_AMOUNT:

@@ -17,7 +17,7 @@ import asyncpg
 
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, MAX_AMOUNT, Entry, EntryType, Line, refusal, trade_is_valid
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
-from trade_engine.wallet.port import Balance, Outcome, Release, Reserve, SettleTrade, WalletUnavailable
+from trade_engine.wallet.port import Balance, Outcome, Release, Reservation, Reserve, SettleTrade, WalletUnavailable
 
 _RESERVE: Final = "SELECT * FROM wallet.reserve_many($1, $2, $3, $4, $5, $6, $7)"
 _RELEASE: Final = "SELECT * FROM wallet.release_many($1, $2, $3, $4, $5, $6)"
@@ -26,6 +26,9 @@ _FUND: Final = "SELECT * FROM wallet.fund_many($1, $2, $3, $4, $5, $6)"
 _BALANCES: Final = """
     SELECT asset, available * 100000000 AS available, reserved * 100000000 AS reserved
     FROM wallet.balances WHERE user_id = $1 ORDER BY asset"""
+_OPEN: Final = """
+    SELECT order_id::TEXT, user_id::TEXT, asset, remaining * 100000000 AS remaining
+    FROM wallet.reservations WHERE remaining > 0"""
 _ENTRIES: Final = """
     SELECT entry_id, operation_id::TEXT, line, type::TEXT, user_id::TEXT, asset,
         available_delta * 100000000 AS available_delta, reserved_delta * 100000000 AS reserved_delta,
@@ -41,6 +44,8 @@ _ROLLED_BACK: Final = (
 )
 _INVALID: Final[tuple[Any, ...]] = ("INVALID_AMOUNT", 0, 0)
 _ATTEMPTS_MAX: Final = 5
+#: How long a listing may take that grows with the number of open orders.
+_LISTING_S: Final = 60.0
 #: How long a connection may take to give up a cancelled call before it is dropped.
 _CANCEL_S: Final = 0.2
 
@@ -171,6 +176,15 @@ class PostgresWallet:
         """
         rows = await self._call(self._timeout_s, _BALANCES, user_id)
         return [Balance(row[0], int(row[1]), int(row[2])) for row in rows]
+
+    async def open_reservations(self) -> list[Reservation]:
+        """All reservations of which something is left.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """
+        rows = await self._call(_LISTING_S, _OPEN)
+        return [Reservation(row[0], row[1], row[2], int(row[3])) for row in rows]
 
     async def entries(self, user_id: str, before_id: int = MAX_AMOUNT, limit: int = 100) -> list[Entry]:
         """A page of a user's ledger, newest first: entries below ``before_id``.

@@ -109,3 +109,8 @@ async def test_only_what_differs_twice_counts_while_the_engine_runs(pool: Any, w
         await commits.write_order(in_flight, user, "BUY", hold=7)
         [found] = await check
     assert found.startswith(f"order {orphan}")
+
+
+async def test_it_also_runs_inside_a_snapshot_of_the_caller(pool: Any, world: dict[str, Any]) -> None:
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        assert await ledger_differences(connection) == []

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Who is asking: bearer tokens are checked here, and only here."""

@@ -1,0 +1,263 @@
+"""The ASGI application: takes a request through its steps, and turns whatever happens into one clean answer.
+
+    request id -> route -> token -> rate limit -> body -> handler -> envelope
+
+The steps are one function, so that the common case costs little; Starlette finds the route.
+"""
+
+import asyncio
+import ipaddress
+import time
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+import structlog
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Match
+from starlette.routing import Route as Path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from trade_engine.api.auth.tokens import Principal, TokenVerifier
+from trade_engine.api.call import Answer, Call, Pending, Services
+from trade_engine.api.limits import Verdict, make_limiters
+from trade_engine.api.problems import (
+    BodyTooLarge,
+    Forbidden,
+    MethodNotAllowed,
+    RateLimited,
+    Unauthorized,
+    status_of,
+)
+from trade_engine.api.routes import ECHO, OPEN, OPTIONAL, ROUTES, Route
+from trade_engine.api.settings import PUBLIC, ApiSettings, LimitSettings
+from trade_engine.api.times import show_time
+from trade_engine.domain.errors import EngineError, NotFound, Unavailable
+from trade_engine.sequencer.requests import Engine
+from trade_engine.storage.queries import Queries
+from trade_engine.wallet.port import Wallet
+
+log = structlog.get_logger(__name__)
+
+_JSON: Final = (b"content-type", b"application/json")
+_SAFE: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_encode = msgspec.json.Encoder().encode
+Headers = list[tuple[bytes, bytes]]
+
+
+def create_app(
+    engine: Engine,
+    wallet: Wallet,
+    queries: Queries,
+    verifier: TokenVerifier,
+    limits: LimitSettings,
+    settings: ApiSettings,
+    pending: Pending,
+) -> ASGIApp:
+    """The REST API over an engine."""
+    services = Services(engine, wallet, queries, verifier, make_limiters(limits), settings, pending)
+    routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
+    app: ASGIApp = Api(services, routes)
+    if settings.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE", "PATCH"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    return app
+
+
+class Api:
+    """The application."""
+
+    def __init__(self, services: Services, routes: Sequence[Route]) -> None:
+        self._services = services
+        self._settings = services.settings
+        self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
+        self._paths = [(Path(route.path, _unused, methods=[route.method]), route) for route in routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = scope["headers"]
+        request_id = _request_id(headers)
+        extra: Headers = [(b"x-request-id", request_id.encode())]
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                answer = await self._answer(scope, receive, headers, extra)
+            status, content = answer.status, _content(answer, request_id)
+            extra.extend(answer.headers)
+        except ClientDisconnect:
+            return
+        except EngineError as error:
+            status, content = status_of(error), _failure(error, request_id)
+            extra.extend(self._refusal_headers(error, status))
+        except TimeoutError:
+            late = Unavailable("REQUEST_TIMEOUT", "the request took too long")
+            status, content = 503, _failure(late, request_id)
+            extra.append((b"connection", b"close"))
+        except Exception:
+            log.exception("request failed", request_id=request_id, path=scope["path"])
+            fault = EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=request_id)
+            status, content = 500, _failure(fault, request_id)
+        head = [_JSON, *_SAFE, (b"content-length", str(len(content)).encode()), *extra]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        body = b"" if scope["method"] == "HEAD" else content
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
+        route = self._route(scope)
+        principal = self._authenticate(route, headers)
+        self._limit(route, principal, scope, extra)
+        body = await self._body(receive, headers) if scope["method"] == "POST" else b""
+        return await route.handler(Call(self._services, Request(scope), principal, body))
+
+    def _route(self, scope: Scope) -> Route:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        route = self._exact.get((method, scope["path"]))
+        if route is not None:
+            return route
+        allowed = []
+        for path, candidate in self._paths:
+            match, child = path.matches(scope)
+            if match is Match.FULL or (match is Match.PARTIAL and candidate.method == method):
+                scope.update(child)
+                return candidate
+            if match is Match.PARTIAL:
+                allowed.append(candidate.method)
+        if allowed:
+            raise MethodNotAllowed(
+                "METHOD_NOT_ALLOWED", f"the path takes {', '.join(allowed)}", provided=method, allowed=allowed
+            )
+        raise NotFound("ROUTE_NOT_FOUND", "there is no such path", provided=scope["path"][:200])
+
+    def _authenticate(self, route: Route, headers: Headers) -> Principal | None:
+        if route.access == OPEN:
+            return None
+        header = next((value for name, value in headers if name == b"authorization"), b"")
+        if not header:
+            if route.access == OPTIONAL:
+                return None
+            raise Unauthorized("UNAUTHORIZED", "the Authorization header must be: Bearer <token>", field="authorization")
+        principal = self._services.verifier.verify(header)
+        if route.access != OPTIONAL and route.access not in principal.roles:
+            raise Forbidden("FORBIDDEN", f"the token lacks the role {route.access}", field="roles")
+        return principal
+
+    def _limit(self, route: Route, principal: Principal | None, scope: Scope, extra: Headers) -> None:
+        if route.limit is None:
+            return
+        name = route.limit if principal is not None else PUBLIC
+        caller = principal.user_id if principal is not None else _address(scope)
+        verdict = self._services.limiters[name].take(caller)
+        if verdict is not None:
+            extra.extend(_limit_headers(verdict))
+            if not verdict.allowed:
+                raise RateLimited(verdict.retry_after_s)
+
+    async def _body(self, receive: Receive, headers: Headers) -> bytes:
+        limit = self._settings.max_body_bytes
+        announced = next((value for name, value in headers if name == b"content-length"), b"0")
+        if announced.isdigit() and int(announced) > limit:
+            raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
+        parts = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            parts += message.get("body", b"")
+            if len(parts) > limit:
+                raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
+            if not message.get("more_body", False):
+                return parts
+
+    def _refusal_headers(self, error: EngineError, status: int) -> Headers:
+        if isinstance(error, RateLimited):
+            return [(b"retry-after", str(max(1, round(error.wait_s + 0.5))).encode())]
+        if status == 503:
+            return [(b"retry-after", str(self._settings.retry_after_s).encode())]
+        if status == 401:
+            return [(b"www-authenticate", b"Bearer")]
+        if isinstance(error, MethodNotAllowed):
+            return [(b"allow", ", ".join(error.details["allowed"]).encode())]
+        if status == 413:
+            return [(b"connection", b"close")]
+        return []
+
+
+async def _unused(_: Request) -> Any:
+    """Paths only match; handlers are called by ``Api``."""
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _request_id(headers: Headers) -> str:
+    given = next((value for name, value in headers if name == b"x-request-id"), b"")
+    if 0 < len(given) <= 100 and given.isascii():
+        text = given.decode()
+        if text.isprintable() and '"' not in text and "\\" not in text:
+            return text
+    return uuid.uuid4().hex
+
+
+def _content(answer: Answer, request_id: str) -> bytes:
+    if answer.plain:
+        return _encode(answer.data)
+    meta = _meta(request_id)
+    if answer.meta:
+        meta = meta[:-1] + b"," + _encode(answer.meta)[1:]
+    return b'{"success":true,"data":' + _encode(answer.data) + b',"meta":' + meta + b"}"
+
+
+def _failure(error: EngineError, request_id: str) -> bytes:
+    details = {name: value for name, value in error.details.items() if value is not None}
+    problem = _encode({"code": error.code, "message": error.message, "details": details})
+    return b'{"success":false,"error":' + problem + b',"meta":' + _meta(request_id) + b"}"
+
+
+def _meta(request_id: str) -> bytes:
+    return f'{{"request_id":"{request_id}","timestamp":"{show_time(time.time_ns() // 1000)}"}}'.encode()
+
+
+def _limit_headers(verdict: Verdict) -> Headers:
+    return [
+        (b"x-ratelimit-limit", str(verdict.limit).encode()),
+        (b"x-ratelimit-remaining", str(verdict.remaining).encode()),
+        (b"x-ratelimit-reset", str(int(verdict.reset_s + 0.999)).encode()),
+    ]
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return _network(client[0]) if client else "unknown"
+
+
+@lru_cache(maxsize=10_000)
+def _network(address: str) -> str:
+    """An IPv4 address, or the /64 an IPv6 one belongs to: what one caller is given."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,0 +1,167 @@
+"""Routes of orders: place, cancel, look up, list."""
+
+from typing import Final
+
+import msgspec
+
+from trade_engine.api.call import Answer, Call, whole_number
+from trade_engine.api.schemas import FIELD_CODES, PlaceBody, read_place, show_order, show_own_trade
+from trade_engine.api.times import read_time
+from trade_engine.domain.enums import OrderStatus, Side
+from trade_engine.domain.errors import InvalidRequest
+from trade_engine.domain.ids import canonical_uuid
+from trade_engine.sequencer.requests import PlaceOrder
+
+_decoder = msgspec.json.Decoder(PlaceBody)
+_PAGE_MAX: Final = 500
+_REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
+
+
+async def place(call: Call) -> Answer:
+    """POST /orders: 201 with the order and its trades; 200 if the client_order_id was used before."""
+    placed = await call.services.engine.place(read_request(call))
+    market = call.services.market_of(placed.order.market_id)
+    user_id = call.user_id
+    content = {
+        "order": show_order(placed.order, market),
+        "trades": [show_own_trade(trade, market, user_id) for trade in placed.trades],
+    }
+    if placed.replayed:
+        return Answer(content | {"replayed": True}, 200, _REPLAYED)
+    return Answer(content, 201)
+
+
+def read_request(call: Call) -> PlaceOrder:
+    """Decode the body of POST /orders.
+
+    Raises:
+        InvalidRequest: INVALID_JSON, INVALID_BODY, MISSING_FIELD, UNKNOWN_FIELD, or the code of a field.
+    """
+    try:
+        body = _decoder.decode(call.body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest("INVALID_JSON", f"the body is not JSON: {error}", field="body") from error
+    principal = call.principal
+    institution = principal.institution_id if principal else None
+    return read_place(body, call.services.market(body.symbol).symbol, call.user_id, institution)
+
+
+def _explain(message: str) -> InvalidRequest:
+    """The library's message as one of ours: it names a field as ``$.price`` or in quotes."""
+    what, _, path = message.partition(" - at `$")
+    field = path.strip("`.").split(".")[0].split("[")[0]
+    if "unknown field" in what:
+        name = what.partition("`")[2].rstrip("`")[:100]
+        return InvalidRequest("UNKNOWN_FIELD", f"there is no field {name}", field=name)
+    if "missing required field" in what:
+        name = what.partition("`")[2].rstrip("`")
+        return InvalidRequest("MISSING_FIELD", f"the field {name} is missing", field=name)
+    if not field:
+        return InvalidRequest("INVALID_BODY", f"the body must be a JSON object: {what}", field="body")
+    number = "`int`" in what.partition("got")[2] or "`float`" in what.partition("got")[2]
+    reason = "must be a decimal string, such as \"1.5\", not a JSON number" if number else what
+    return InvalidRequest(FIELD_CODES.get(field, "INVALID_BODY"), f"{field}: {reason}", field=field)
+
+
+def _order_id(call: Call) -> str:
+    given = call.path("order_id")
+    order_id = canonical_uuid(given)
+    if order_id is None:
+        raise InvalidRequest("INVALID_ORDER_ID", "the order id must be a UUID", field="order_id", provided=given[:100])
+    return order_id
+
+
+async def cancel(call: Call) -> Answer:
+    """DELETE /orders/{order_id}: the order as it ended; again, the same answer."""
+    order = await call.services.engine.cancel(_order_id(call), call.user_id)
+    return Answer(show_order(order, call.services.market_of(order.market_id)))
+
+
+async def get(call: Call) -> Answer:
+    """GET /orders/{order_id}."""
+    order = await call.services.engine.order(_order_id(call), call.user_id)
+    return Answer(show_order(order, call.services.market_of(order.market_id)))
+
+
+async def list_orders(call: Call) -> Answer:
+    """GET /orders: the caller's, newest first, by symbol, status (or ``open``), side and time; by cursor."""
+    given = call.parameters("symbol", "status", "side", "start_time", "end_time", "limit", "cursor")
+    limit = whole_number(given, "limit", 100, 1, _PAGE_MAX)
+    services = call.services
+    symbol, side = given.get("symbol"), given.get("side")
+    orders = await services.queries.orders(
+        call.user_id,
+        market_id=services.market(symbol).market_id if symbol else None,
+        statuses=_statuses(given.get("status")),
+        side=_choice("side", side, [s.name for s in Side]) if side else None,
+        start_us=read_time(given["start_time"], "start_time") if "start_time" in given else None,
+        end_us=read_time(given["end_time"], "end_time") if "end_time" in given else None,
+        before=_cursor(given.get("cursor")),
+        limit=limit + 1,
+    )
+    page = orders[:limit]
+    views = [show_order(order, services.market_of(order.market_id)) for order in page]
+    return Answer(views, meta={"next_cursor": page[-1].order_id if len(orders) > limit else None})
+
+
+def _statuses(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    if text.lower() == "open":
+        return [status.name for status in OrderStatus if status.is_open]
+    names = [status.name for status in OrderStatus]
+    return [_choice("status", part, names) for part in text.split(",")[: len(names)]]
+
+
+def _choice(field: str, text: str, words: list[str]) -> str:
+    if text.upper() not in words:
+        message = f"{field} must be one of {', '.join(words)}"
+        raise InvalidRequest("INVALID_PARAMETER", message, field=field, provided=text[:100])
+    return text.upper()
+
+
+def _cursor(text: str | None) -> str | None:
+    if text is None:
+        return None
+    cursor = canonical_uuid(text)
+    if cursor is None:
+        message = "cursor must be a next_cursor of an earlier page"
+        raise InvalidRequest("INVALID_CURSOR", message, field="cursor", provided=text[:100])
+    return cursor
+
+
+async def echo(call: Call) -> Answer:
+    """POST /echo, for benchmarks: reads what POST /orders reads and answers as much, without an engine behind it."""
+    request = read_request(call)
+    market = call.services.market(request.symbol)
+    return Answer(
+        {
+            "order": {
+                "id": "00000000-0000-7000-8000-000000000000",
+                "sequence": 0,
+                "client_order_id": request.client_order_id,
+                "user_id": request.user_id,
+                "institution_id": None,
+                "symbol": market.symbol,
+                "side": request.side.name,
+                "type": request.type.name,
+                "time_in_force": request.time_in_force.name,
+                "status": "OPEN",
+                "quantity": "0.0001",
+                "filled_quantity": "0",
+                "average_price": None,
+                "price": "50000.00",
+                "stop_price": None,
+                "display_quantity": None,
+                "reason": None,
+                "created_at": "2026-01-01T00:00:00.000000Z",
+                "updated_at": "2026-01-01T00:00:00.000000Z",
+                "filled_at": None,
+                "cancelled_at": None,
+                "expires_at": None,
+            },
+            "trades": [],
+        }
+    )

@@ -1,0 +1,51 @@
+"""The route table: everything the REST API answers, who may ask, and which rate limit counts.
+
+The table is the one source: the router is built from it, and so will be whatever describes the API.
+"""
+
+from typing import Final, NamedTuple
+
+from trade_engine.api.auth.tokens import TRADER
+from trade_engine.api.call import Handler
+from trade_engine.api.rest import account, market, orders, system
+from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
+
+#: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
+OPEN: Final = "open"
+OPTIONAL: Final = "optional"
+
+class Route(NamedTuple):
+    """One route."""
+
+    method: str
+    path: str
+    handler: Handler
+    access: str
+    #: Its class of rate limit; None: not limited.
+    limit: str | None
+
+_V1: Final = "/api/v1"
+
+ROUTES: Final = (
+    Route("POST", f"{_V1}/orders", orders.place, TRADER, ORDERS),
+    Route("DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS),
+    Route("GET", f"{_V1}/orders", orders.list_orders, TRADER, QUERIES),
+    Route("GET", f"{_V1}/orders/{{order_id}}", orders.get, TRADER, QUERIES),
+    Route("GET", f"{_V1}/balances", account.balances, TRADER, QUERIES),
+    Route("GET", f"{_V1}/trades", market.list_trades, OPTIONAL, PUBLIC),
+    Route("GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/markets", market.list_markets, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/markets/{{symbol:path}}/ticker", market.ticker, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC),
+    Route("GET", "/health/live", system.live, OPEN, None),
+    Route("GET", "/health/ready", system.ready, OPEN, None),
+    Route("GET", "/health", system.live, OPEN, None),
+    Route("GET", "/ready", system.ready, OPEN, None),
+)
+
+#: Only with ``ApiSettings.echo_route``.
+ECHO: Final = Route("POST", f"{_V1}/echo", orders.echo, TRADER, ORDERS)
+
+ROLES: Final = frozenset({TRADER, ADMIN})

@@ -1,0 +1,236 @@
+"""Bodies and answers of the REST API: what JSON may come in, what goes out (SPEC 7.2).
+
+Amounts are decimal strings both ways; a JSON number is refused, because a float may already have lost digits.
+"""
+
+from typing import Any
+
+import msgspec
+
+from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
+from trade_engine.domain.errors import InvalidRequest
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.rules import show_average
+from trade_engine.domain.scale import ScaleError, format_price, format_units, parse_units
+from trade_engine.api.times import read_time, show_time, show_time_or_none
+from trade_engine.sequencer.requests import PlaceOrder
+
+
+class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of POST /orders."""
+
+    symbol: str
+    side: str
+    type: str
+    quantity: str | None = None
+    price: str | None = None
+    stop_price: str | None = None
+    time_in_force: str = "GTC"
+    client_order_id: str | None = None
+    self_trade_prevention: str = "CANCEL_NEWEST"
+    post_only: bool = False
+    display_quantity: str | None = None
+    quote_amount: str | None = None
+    expires_at: str | None = None
+
+
+#: The code of a field that is missing, of the wrong type or unreadable.
+FIELD_CODES = {
+    "symbol": "INVALID_SYMBOL",
+    "side": "INVALID_SIDE",
+    "type": "INVALID_ORDER_TYPE",
+    "quantity": "INVALID_QUANTITY",
+    "price": "INVALID_PRICE",
+    "stop_price": "INVALID_STOP_PRICE",
+    "time_in_force": "INVALID_TIME_IN_FORCE",
+    "client_order_id": "INVALID_CLIENT_ORDER_ID",
+    "self_trade_prevention": "INVALID_SELF_TRADE_PREVENTION",
+    "post_only": "INVALID_FLAGS",
+    "display_quantity": "INVALID_DISPLAY_QUANTITY",
+    "quote_amount": "INVALID_QUOTE_AMOUNT",
+    "expires_at": "INVALID_EXPIRY",
+}
+
+_SIDES = {side.name: side for side in Side}
+_TYPES = {kind.name: kind for kind in OrderType}
+_TIMES = {time.name: time for time in TimeInForce}
+_PREVENTIONS = {mode.name: mode for mode in SelfTradePrevention}
+
+
+def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str | None) -> PlaceOrder:
+    """The request of a body; ``symbol`` is the market's own spelling.
+
+    Raises:
+        InvalidRequest: a field cannot be read; its own code.
+    """
+    client_order_id = body.client_order_id
+    if client_order_id is not None and not (0 < len(client_order_id) <= 100 and client_order_id.isprintable()):
+        raise InvalidRequest(
+            "INVALID_CLIENT_ORDER_ID",
+            "client_order_id must be 1 to 100 printable characters",
+            field="client_order_id",
+            provided=client_order_id[:120],
+            limit=100,
+        )
+    return PlaceOrder(
+        user_id=user_id,
+        symbol=symbol,
+        side=_word("side", body.side, _SIDES),
+        type=_word("type", body.type, _TYPES),
+        quantity=_amount("quantity", body.quantity),
+        price=_amount("price", body.price),
+        stop_price=_amount("stop_price", body.stop_price),
+        time_in_force=_word("time_in_force", body.time_in_force, _TIMES),
+        stp=_word("self_trade_prevention", body.self_trade_prevention, _PREVENTIONS),
+        client_order_id=client_order_id,
+        institution_id=institution_id,
+        post_only=body.post_only,
+        display_quantity=_amount("display_quantity", body.display_quantity),
+        quote_amount=_amount("quote_amount", body.quote_amount),
+        expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at else 0,
+    )
+
+
+def _word(field: str, text: str, words: dict[str, Any]) -> Any:
+    found = words.get(text) if text in words else words.get(text.upper())
+    if found is None:
+        raise InvalidRequest(
+            FIELD_CODES[field], f"{field} must be one of {', '.join(words)}", field=field, provided=text[:100]
+        )
+    return found
+
+
+def _amount(field: str, text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        return parse_units(text)
+    except ScaleError as error:
+        raise InvalidRequest(FIELD_CODES[field], f"{field} {error}", field=field, provided=text[:100]) from error
+
+
+class OrderView(msgspec.Struct, gc=False):
+    """An order as its owner sees it."""
+
+    id: str
+    sequence: int
+    client_order_id: str | None
+    user_id: str
+    institution_id: str | None
+    symbol: str
+    side: str
+    type: str
+    time_in_force: str
+    status: str
+    quantity: str
+    filled_quantity: str
+    average_price: str | None
+    price: str | None
+    stop_price: str | None
+    display_quantity: str | None
+    reason: str | None
+    created_at: str
+    updated_at: str
+    filled_at: str | None
+    cancelled_at: str | None
+    expires_at: str | None
+
+
+class OwnTradeView(msgspec.Struct, gc=False, omit_defaults=True):
+    """A trade as one of its parties sees it: that side's order and fee only (both, if it was both)."""
+
+    id: str
+    sequence: int
+    symbol: str
+    price: str
+    quantity: str
+    is_buyer_maker: bool
+    settlement_status: str
+    executed_at: str
+    side: str
+    buyer_order_id: str | None = None
+    buyer_fee: str | None = None
+    buyer_fee_asset: str | None = None
+    seller_order_id: str | None = None
+    seller_fee: str | None = None
+    seller_fee_asset: str | None = None
+
+
+class TradeView(msgspec.Struct, gc=False):
+    """A trade as the market sees it: nobody's ids."""
+
+    id: str
+    sequence: int
+    symbol: str
+    price: str
+    quantity: str
+    is_buyer_maker: bool
+    executed_at: str
+
+
+def show_order(order: Order, market: Market) -> OrderView:
+    """An order for JSON."""
+    decimals = market.price_decimals
+    return OrderView(
+        order.order_id,
+        order.sequence,
+        order.client_order_id,
+        order.user_id,
+        order.institution_id,
+        market.symbol,
+        order.side.name,
+        order.type.name,
+        order.time_in_force.name,
+        order.status.name,
+        format_units(order.quantity),
+        format_units(order.filled),
+        show_average(order.filled_notional, order.filled, 0) if order.filled else None,
+        format_price(order.price, decimals) if order.price else None,
+        format_price(order.stop_price, decimals) if order.stop_price else None,
+        format_units(order.display) if order.display else None,
+        order.reason.name if order.reason else None,
+        show_time(order.created_us),
+        show_time(order.updated_us),
+        show_time_or_none(order.filled_us),
+        show_time_or_none(order.cancelled_us),
+        show_time_or_none(order.expires_us),
+    )
+
+
+def show_own_trade(trade: Trade, market: Market, user_id: str) -> OwnTradeView:
+    """A trade for one of its parties."""
+    buys = trade.buyer_user_id == user_id
+    view = OwnTradeView(
+        trade.trade_id,
+        trade.sequence,
+        market.symbol,
+        format_price(trade.price, market.price_decimals),
+        format_units(trade.quantity),
+        trade.is_buyer_maker,
+        trade.settlement_status.name,
+        show_time(trade.executed_us),
+        "BUY" if buys else "SELL",
+    )
+    if buys:
+        view.buyer_order_id = trade.buyer_order_id
+        view.buyer_fee = format_units(trade.buyer_fee)
+        view.buyer_fee_asset = trade.buyer_fee_asset
+    if trade.seller_user_id == user_id:
+        view.seller_order_id = trade.seller_order_id
+        view.seller_fee = format_units(trade.seller_fee)
+        view.seller_fee_asset = trade.seller_fee_asset
+    return view
+
+
+def show_trade(trade: Trade, market: Market) -> TradeView:
+    """A trade for the market."""
+    return TradeView(
+        trade.trade_id,
+        trade.sequence,
+        market.symbol,
+        format_price(trade.price, market.price_decimals),
+        format_units(trade.quantity),
+        trade.is_buyer_maker,
+        show_time(trade.executed_us),
+    )

@@ -1,0 +1,80 @@
+"""What can be set about the API: plain values, handed in; nothing here reads files or the environment."""
+
+from typing import Final
+
+import msgspec
+
+#: Route classes, each with its own limit.
+ORDERS: Final = "orders"
+QUERIES: Final = "queries"
+PUBLIC: Final = "public"
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """So many requests a second in the long run, and ``burst`` at once; a rate of 0 is "no limit"."""
+
+    rate_per_s: float
+    burst: int
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Rate limits of the route classes: orders and queries count by user, public by address (and failed logins)."""
+
+    orders: RateLimit = RateLimit(10, 100)
+    queries: RateLimit = RateLimit(50, 200)
+    public: RateLimit = RateLimit(100, 500)
+    #: Callers remembered a class; beyond it the longest unseen is forgotten.
+    max_callers: int = 100_000
+
+    def by_class(self) -> dict[str, RateLimit]:
+        """The limits by the name of their route class."""
+        return {ORDERS: self.orders, QUERIES: self.queries, PUBLIC: self.public}
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the API answers."""
+
+    version: str = "0.1.0"
+    service: str = "trade-engine"
+    max_body_bytes: int = 64 * 1024
+    #: Longest a request may take, reading its body included.
+    timeout_s: float = 60.0
+    #: What a 503 tells the caller to wait.
+    retry_after_s: int = 1
+    #: Origins that browsers may call from; ``"*"`` is any, empty is none.
+    cors_origins: tuple[str, ...] = ()
+    #: Mounts ``POST /api/v1/echo``, which benchmarks compare orders with.
+    echo_route: bool = False
+
+
+class VerificationKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that tokens may be signed with, and the one algorithm it is for."""
+
+    key: str
+    algorithm: str = "HS256"
+    #: The token header's ``kid``; a key without one is tried for every token.
+    key_id: str | None = None
+
+
+class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which tokens are good."""
+
+    keys: tuple[VerificationKey, ...]
+    issuer: str | None = None
+    audience: str | None = None
+    leeway_s: float = 0.0
+    #: Verified tokens remembered.
+    cache_size: int = 10_000
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how the HTTP server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    backlog: int = 2048
+    keep_alive_s: int = 75
+    #: How long running requests may take to end when the server stops.
+    shutdown_timeout_s: int = 30
+    #: Addresses or networks of proxies whose X-Forwarded-For is believed.
+    trusted_proxies: tuple[str, ...] = ()
