@@ -9,7 +9,7 @@ for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11};
     fi
 done
 if [ -z "${python:-}" ]; then
-    found=$(python3 --version 2>&1 || echo "no python3")
+    found=$("${PYTHON:-python3}" --version 2>&1) || found="no ${PYTHON:-python3}"
     echo "error: Python 3.11 or newer is needed, found: $found. Install it, or name one: make PYTHON=/path/to/python3" >&2
     exit 1
 fi

@@ -70,7 +70,7 @@ class TradeEngine:
         self.failpoints = failpoints or Failpoints()
         self.markets = markets_of(config)
         self.secret = jwt_secret(config, data_dir)
-        kind: BookKind = config.matching.book  # type: ignore[assignment]
+        kind: BookKind = config.matching.book
         self.book_kind = default_kind() if kind == "auto" else kind
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self._embedded: EmbeddedPostgres | None = None

@@ -1,8 +1,10 @@
 """Where options come from: defaults, then a YAML file, then the environment, then flags; each overrides the last.
 
-A wrong option stops the start with a message that names its key, its value and what it must be.
+A wrong option stops the start with a message that names its key, its value and what it must be; a secret's value is
+never shown.  Numbers in YAML stay the text that was written, so that ``tick_size: 0.01`` is exact.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -19,11 +21,23 @@ from trade_engine.domain.scale import ScaleError, parse_units
 
 _PREFIX: Final = "TRADE_ENGINE__"
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<default>[^}]*))?\}")
+#: Never shown; each also comes from a file, by a key that ends in ``_file``.
 _SECRETS: Final = frozenset({"jwt_secret", "url", "direct_url"})
+_JWT_SECRET_BYTES_MIN: Final = 32
 
 
 class ConfigError(ValueError):
     """An option is wrong; the message names key, value and reason."""
+
+
+class _TextLoader(yaml.SafeLoader):
+    """YAML whose numbers and dates stay text."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load_config(
@@ -34,7 +48,7 @@ def load_config(
     """Read all options.
 
     Args:
-        file: YAML, with ``${VAR:default}`` anywhere in it.
+        file: YAML, with ``${VAR:default}`` in any value.
         flags: dotted keys (``server.http_port``) and values; None values do not count.
         environment: ``TRADE_ENGINE__SECTION__KEY`` and what ``${VAR}`` names; default: the process's.
 
@@ -43,38 +57,58 @@ def load_config(
     """
     env = os.environ if environment is None else environment
     tree: dict[str, Any] = _read(file, env) if file else {}
-    for name, text in env.items():
+    for name, text in sorted(env.items()):
         if name.startswith(_PREFIX):
-            _put(tree, name[len(_PREFIX) :].lower().split("__"), yaml.safe_load(text), name)
+            _put(tree, name[len(_PREFIX) :].lower().split("__"), _from_text(text, name), name)
     for key, value in (flags or {}).items():
         if value is not None:
             _put(tree, key.split("."), value, key)
+    _read_secret_files(tree)
     try:
-        config = msgspec.convert(tree, Config)
+        config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, tree)) from error
-    return _with_secrets(config)
+    _check_secrets(config)
+    return config
 
 
 def markets_of(config: Config) -> tuple[Market, ...]:
     """The markets that the configuration lists, or the default ones.
 
     Raises:
-        ConfigError: a market contradicts itself, or is listed twice.
+        ConfigError: a market contradicts itself, or is listed twice, or none is listed.
     """
     listed = config.matching.markets
     if listed is None:
         return default_markets()
+    if not listed:
+        raise ConfigError("matching.markets: []: list a market, or leave the key out for the default ones")
     markets: list[Market] = []
     for number, section in enumerate(listed, 1):
         key = f"matching.markets[{number - 1}]"
         if any(market.symbol == section.symbol for market in markets):
-            raise ConfigError(f"{key}.symbol: {section.symbol} is listed twice")
+            raise ConfigError(f"{key}.symbol: {section.symbol!r}: is listed twice")
         try:
             markets.append(_market(number, section))
         except (MarketError, ScaleError) as error:
             raise ConfigError(f"{key}: {error}") from error
     return tuple(markets)
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """All options as they are in force, secrets hidden."""
+    tree: dict[str, Any] = msgspec.to_builtins(config)
+    for section in tree.values():
+        if isinstance(section, dict):
+            for key in _SECRETS & section.keys():
+                if section[key]:
+                    section[key] = "(set)"
+    return tree
+
+
+def schema() -> dict[str, Any]:
+    """All options as a JSON schema, with defaults, bounds and descriptions."""
+    return msgspec.json.schema(Config)
 
 
 def _market(number: int, section: MarketSection) -> Market:
@@ -100,32 +134,28 @@ def _market(number: int, section: MarketSection) -> Market:
     )
 
 
-def shown(config: Config) -> dict[str, Any]:
-    """All options as they are in force, secrets hidden."""
-    tree: dict[str, Any] = msgspec.to_builtins(config)
-    for section in tree.values():
-        if isinstance(section, dict):
-            for key in _SECRETS & section.keys():
-                if section[key]:
-                    section[key] = "(set)"
-    return tree
-
-
-def schema() -> dict[str, Any]:
-    """All options as a JSON schema, with defaults, bounds and descriptions."""
-    return msgspec.json.schema(Config)
-
-
 def _read(file: Path, env: Mapping[str, str]) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(_VARIABLE.sub(lambda match: _variable(match, env), file.read_text()))
+        tree = yaml.load(file.read_text(encoding="utf-8"), _TextLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: is not YAML: {error}") from error
     if not isinstance(tree, dict | None):
-        raise ConfigError(f"{file}: must hold sections, as in `trade-engine config show`")
-    return tree or {}
+        raise ConfigError(f"{file}: must hold sections, as `trade-engine config show` prints them")
+    filled = _fill(tree or {}, env)
+    return {key: value for key, value in filled.items() if value is not None}
+
+
+def _fill(value: Any, env: Mapping[str, str]) -> Any:
+    """Put variables into every text of a tree; a text that becomes empty by it is no value."""
+    if isinstance(value, dict):
+        return {str(key): _fill(inner, env) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_fill(inner, env) for inner in value]
+    if isinstance(value, str) and _VARIABLE.search(value):
+        return _VARIABLE.sub(lambda match: _variable(match, env), value) or None
+    return value
 
 
 def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
@@ -133,6 +163,16 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
     if value is None:
         raise ConfigError(f"${{{match['name']}}}: the variable is not set and has no default")
     return value
+
+
+def _from_text(text: str, name: str) -> Any:
+    """A variable's value: lists and sections are written as YAML, all else is taken as it stands."""
+    if not text.startswith(("[", "{")):
+        return text or None
+    try:
+        return yaml.load(text, _TextLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: {text!r}: is not YAML") from error
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any, name: str) -> None:
@@ -143,32 +183,69 @@ def _put(tree: dict[str, Any], path: list[str], value: Any, name: str) -> None:
     tree[path[-1]] = value
 
 
-def _explain(error: msgspec.ValidationError, tree: Any) -> str:
-    """``$.server.http_port`` out of the library's message, with the value that stands there."""
+def _read_secret_files(tree: dict[str, Any]) -> None:
+    """Replace ``key_file`` by ``key`` with what stands in the file."""
+    for name, section in tree.items():
+        if not isinstance(section, dict):
+            continue
+        for secret in _SECRETS:
+            file = section.get(f"{secret}_file")
+            if file is None:
+                continue
+            key = f"{name}.{secret}"
+            if section.get(secret) is not None:
+                raise ConfigError(f"{key}_file: {file!r}: {key} is set as well; set one of the two")
+            try:
+                section[secret] = Path(str(file)).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{key}_file: {file!r}: cannot be read: {error}") from error
+
+
+def _check_secrets(config: Config) -> None:
+    secret = config.auth.jwt_secret
+    if secret is not None and len(secret.encode()) < _JWT_SECRET_BYTES_MIN:
+        raise ConfigError(f"auth.jwt_secret: (hidden): must have at least {_JWT_SECRET_BYTES_MIN} bytes")
+    for key in ("url", "direct_url"):
+        url = getattr(config.database, key)
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ConfigError(f"database.{key}: (hidden): must start with postgresql://")
+    if config.database.direct_url and not config.database.url:
+        raise ConfigError("database.direct_url: (hidden): needs database.url beside it")
+
+
+def _explain(error: msgspec.ValidationError, tree: dict[str, Any]) -> str:
+    """``server.http_port: '0x': Expected `int` (its description)`` out of the library's message."""
     message, _, path = str(error).partition(" - at `$")
+    parts = re.findall(r"[^.\[\]]+", path.rstrip("`"))
     key = path.rstrip("`").lstrip(".")
-    value = tree
-    for part in re.findall(r"[^.\[\]]+", key):
+    unknown = re.search(r"unknown field `(?P<field>[^`]*)`", message)
+    if unknown is not None:
+        field = unknown["field"]
+        near = difflib.get_close_matches(field, _known(parts), n=1)
+        return f"{key}{'.' if key else ''}{field}: unknown option" + (f"; did you mean {near[0]}?" if near else "")
+    value: Any = tree
+    for part in parts:
         try:
             value = value[int(part)] if isinstance(value, list) else value[part]
-        except (KeyError, IndexError, TypeError):
-            return f"{key or 'configuration'}: {message}"
-    return f"{key or 'configuration'}: {value!r}: {message}" if key else message
+        except (KeyError, IndexError, TypeError, ValueError):
+            return f"{key}: {message}"
+    shown_value = "(hidden)" if parts and parts[-1] in _SECRETS else repr(value)
+    description = _described(parts)
+    return f"{key}: {shown_value}: {message}" + (f" ({description})" if description else "")
 
 
-def _with_secrets(config: Config) -> Config:
-    database, auth = config.database, config.auth
-    if database.url_file:
-        database = msgspec.structs.replace(database, url=_secret("database.url_file", database.url_file))
-    if auth.jwt_secret_file:
-        auth = msgspec.structs.replace(auth, jwt_secret=_secret("auth.jwt_secret_file", auth.jwt_secret_file))
-    if auth.jwt_secret is not None and len(auth.jwt_secret.encode()) < 32:
-        raise ConfigError("auth.jwt_secret: (hidden): must have at least 32 bytes")
-    return msgspec.structs.replace(config, database=database, auth=auth)
+def _section(parts: list[str]) -> type[msgspec.Struct]:
+    if parts[:2] == ["matching", "markets"] and len(parts) > 2:
+        return MarketSection
+    kind = Config.__annotations__.get(parts[0]) if parts else None
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else Config
 
 
-def _secret(key: str, file: str) -> str:
-    try:
-        return Path(file).read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"{key}: {file!r}: cannot be read: {error.strerror}") from error
+def _known(parts: list[str]) -> tuple[str, ...]:
+    return _section(parts).__struct_fields__
+
+
+def _described(parts: list[str]) -> str | None:
+    annotation = _section(parts).__annotations__.get(parts[-1]) if parts else None
+    notes = [note.description for note in getattr(annotation, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
+    return next((note for note in reversed(notes) if note), None)

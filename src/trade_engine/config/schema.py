@@ -1,6 +1,6 @@
 """Every option: its default, type, description and bounds (SPEC 12).  What is not here cannot be set."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -8,6 +8,9 @@ from msgspec import Meta
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+BookChoice = Literal["auto", "native", "reference"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "console"]
 Decimal = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]*)(\.[0-9]{1,8})?$")]
 
 
@@ -15,7 +18,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections: an unknown key is an error."""
 
 
-class ServerSection(Section):
+class ServerSection(Section, frozen=True, kw_only=True):
     """server: where the API listens."""
 
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
@@ -28,26 +31,27 @@ class ServerSection(Section):
     echo_route: Annotated[bool, Meta(description="POST /api/v1/echo, which benchmarks compare with")] = False
 
 
-class DatabaseSection(Section):
+class DatabaseSection(Section, frozen=True, kw_only=True):
     """database: PostgreSQL 15 or newer; none given, the engine runs one of its own in its data directory."""
 
     url: Annotated[str | None, Meta(description="postgresql://user:password@host/name; empty: embedded")] = None
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
     direct_url: Annotated[str | None, Meta(description="the writer's, past any pooler; default: url")] = None
+    direct_url_file: Annotated[str | None, Meta(description="file that holds the direct_url, instead of it")] = None
     max_open_conns: Annotated[Count, Meta(description="connections for reading and for the wallet")] = 12
     behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
     commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 10
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
 
 
-class WalletSection(Section):
+class WalletSection(Section, frozen=True, kw_only=True):
     """wallet: the ledger, in this process."""
 
     reserve_timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of a reserve call")] = 500
     timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of every other call")] = 5_000
 
 
-class MarketSection(Section):
+class MarketSection(Section, frozen=True, kw_only=True):
     """matching.markets: one market; sizes and amounts as decimal strings, fees as fractions (0.001 is 0.1 %)."""
 
     symbol: Annotated[str, Meta(pattern="^[A-Z0-9]{1,15}/[A-Z0-9]{1,15}$", description="BASE/QUOTE")]
@@ -62,20 +66,22 @@ class MarketSection(Section):
     max_fills: Annotated[int, Meta(ge=0, description="fills of one command; 0: no limit")] = 1_000
     maker_fee: Annotated[Decimal, Meta(description="fee of the resting side")] = "0.0005"
     taker_fee: Annotated[Decimal, Meta(description="fee of the side that takes")] = "0.001"
-    fee_asset: Annotated[str, Meta(pattern="^(QUOTE|RECEIVED)$", description="what the buyer pays in")] = "QUOTE"
+    fee_asset: Annotated[
+        Literal["QUOTE", "RECEIVED"], Meta(description="QUOTE or RECEIVED: what the buyer pays in")
+    ] = "QUOTE"
 
 
-class MatchingSection(Section):
+class MatchingSection(Section, frozen=True, kw_only=True):
     """matching: the core and its markets."""
 
-    book: Annotated[str, Meta(pattern="^(auto|native|reference)$", description="which core")] = "auto"
+    book: Annotated[BookChoice, Meta(description="auto, native or reference: which core")] = "auto"
     markets: Annotated[list[MarketSection] | None, Meta(description="default: ten markets against USDT")] = None
     queue: Annotated[Count, Meta(description="requests that may wait; one more gets 503")] = 10_000
     batch_commands: Annotated[Count, Meta(description="commands after which a batch closes")] = 256
     batch_events: Annotated[Count, Meta(description="events after which a batch closes")] = 5_000
 
 
-class SettlementSection(Section):
+class SettlementSection(Section, frozen=True, kw_only=True):
     """settlement: how trades reach the ledger (SPEC 6.2)."""
 
     worker_pool_size: Annotated[int, Meta(ge=1, le=64, description="workers")] = 1
@@ -85,7 +91,7 @@ class SettlementSection(Section):
     retry_max_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="longest pause")] = 30_000
 
 
-class AuthSection(Section):
+class AuthSection(Section, frozen=True, kw_only=True):
     """auth: whose tokens are good."""
 
     jwt_secret: Annotated[str | None, Meta(description="HS256 secret, 32 bytes or more; default: made at start")] = None
@@ -94,7 +100,7 @@ class AuthSection(Section):
     jwt_audience: Annotated[str | None, Meta(description="required aud claim; empty: any")] = None
 
 
-class RateLimitSection(Section):
+class RateLimitSection(Section, frozen=True, kw_only=True):
     """rate_limit: requests a second by user (orders, queries) or address (public); 0 is no limit."""
 
     orders_per_s: Annotated[float, Meta(ge=0, description="order requests of a user")] = 10
@@ -105,15 +111,15 @@ class RateLimitSection(Section):
     public_burst: Annotated[Count, Meta(description="of them at once")] = 500
 
 
-class LoggingSection(Section):
+class LoggingSection(Section, frozen=True, kw_only=True):
     """logging: structured lines on standard error."""
 
-    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="least level shown")] = "info"
-    format: Annotated[str, Meta(pattern="^(json|console)$", description="json, or lines for people")] = "json"
+    level: Annotated[LogLevel, Meta(description="debug, info, warning or error: least level shown")] = "info"
+    format: Annotated[LogFormat, Meta(description="json, or console for people")] = "json"
     access: Annotated[bool, Meta(description="one line a request")] = False
 
 
-class Config(Section):
+class Config(Section, frozen=True, kw_only=True):
     """All options."""
 
     environment: Annotated[str, Meta(description="name of the installation, shown in logs")] = "development"
