@@ -56,6 +56,8 @@ from trade_engine.wallet.service import PostgresWallet
 log = structlog.get_logger(__name__)
 
 _SECRET_FILE: Final = "jwt.secret"
+
+
 class TradeEngine:
     """The whole engine in one process: ``start`` it, serve, ``stop`` it.
 
@@ -233,9 +235,7 @@ class TradeEngine:
     def issue_token(self, user_id: str, roles: Sequence[str] = (TRADER,), ttl_s: int = 3600) -> str:
         """A token that this engine accepts."""
         auth = self.config.auth
-        return issue_token(
-            self.secret, user_id, roles, ttl_s, issuer=auth.jwt_issuer, audience=auth.jwt_audience
-        )
+        return issue_token(self.secret, user_id, roles, ttl_s, issuer=auth.jwt_issuer, audience=auth.jwt_audience)
 
 
 def jwt_secret(config: Config, data_dir: Path) -> str:

@@ -68,7 +68,7 @@ async def _holds_match_open_orders(trader: Trader, symbol: str) -> None:
     """What is reserved is what the user's open orders can still need, to the unit."""
     orders = await trader.get("/orders", symbol=symbol, status="open", limit=500)
     base = sum(_units(o["quantity"]) - _units(o["filled_quantity"]) for o in orders if o["side"] == "SELL")
-    assert (await trader.balance(symbol.split("/")[0]))[1] == base
+    assert (await trader.balance(symbol.split("/", maxsplit=1)[0]))[1] == base
 
 
 def _units(text: str) -> int:

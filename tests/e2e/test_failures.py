@@ -27,7 +27,14 @@ async def test_wallet_down_stores_nothing(venue: Venue, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(venue.running.wallet, "reserve_many", away)
         answer = await buyer.post(
-            {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "10.00", "client_order_id": "w"}
+            {
+                "symbol": symbol,
+                "side": "BUY",
+                "type": "LIMIT",
+                "quantity": "1",
+                "price": "10.00",
+                "client_order_id": "w",
+            }
         )
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "WALLET_UNAVAILABLE")
     assert "retry-after" in answer.headers

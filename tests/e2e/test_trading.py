@@ -8,7 +8,7 @@ from trade_engine.domain.scale import UNIT, parse_units
 
 
 async def _pair(venue: Venue, symbol: str) -> tuple[Trader, Trader]:
-    base = symbol.split("/")[0]
+    base = symbol.split("/", maxsplit=1)[0]
     return await venue.trader(USDT="1000000"), await venue.trader(**{base: "100"})
 
 
@@ -140,9 +140,7 @@ async def test_ten_market_orders_at_once(venue: Venue) -> None:
 async def test_twenty_limit_orders_over_several_markets_at_once(venue: Venue) -> None:
     symbols = [venue.market() for _ in range(4)]
     buyer = await venue.trader(USDT="1000000")
-    placed = await asyncio.gather(
-        *(buyer.order(symbols[n % 4], "BUY", "1", f"{100 + n // 4}.00") for n in range(20))
-    )
+    placed = await asyncio.gather(*(buyer.order(symbols[n % 4], "BUY", "1", f"{100 + n // 4}.00") for n in range(20)))
     assert {order["status"] for order, _ in placed} == {"OPEN"}
     assert len({order["id"] for order, _ in placed}) == 20
     for symbol in symbols:
@@ -162,9 +160,7 @@ async def test_a_hundred_orders_at_once_from_one_token(venue: Venue) -> None:
 async def test_insufficient_balance(venue: Venue) -> None:
     symbol = venue.market()
     buyer = await venue.trader(USDT="100")
-    answer = await buyer.post(
-        {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "100.00"}
-    )
+    answer = await buyer.post({"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "100.00"})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "INSUFFICIENT_BALANCE"
     assert await buyer.balance("USDT") == (100 * UNIT, 0, 0)

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from trade_engine.domain.scale import UNIT, parse_units
+from trade_engine.domain.scale import parse_units
+
 
 def markets_yaml() -> list[dict[str, Any]]:
     """Enough markets that every question can have one of its own; BTC/USDT's scales and default fees, no band."""

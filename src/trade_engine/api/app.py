@@ -153,7 +153,9 @@ class Api:
         if not header:
             if route.access == OPTIONAL:
                 return None
-            raise Unauthorized("UNAUTHORIZED", "the Authorization header must be: Bearer <token>", field="authorization")
+            raise Unauthorized(
+                "UNAUTHORIZED", "the Authorization header must be: Bearer <token>", field="authorization"
+            )
         principal = self._services.verifier.verify(header)
         if route.access != OPTIONAL and route.access not in principal.roles:
             raise Forbidden("FORBIDDEN", f"the token lacks the role {route.access}", field="roles")

@@ -14,7 +14,6 @@ from trade_engine.sequencer.requests import Engine
 from trade_engine.storage.queries import Queries
 from trade_engine.wallet.port import Wallet
 
-
 #: What a user's unsettled trades will bring him: units of 1e-8 by asset.
 Pending = Callable[[str], Awaitable[dict[str, int]]]
 
@@ -39,9 +38,7 @@ class Services:
         self.verifier = verifier
         self.limiters = limiters
         self.settings = settings
-        self._spellings = {
-            key: market for market in engine.markets.values() for key in symbol_keys(market.symbol)
-        }
+        self._spellings = {key: market for market in engine.markets.values() for key in symbol_keys(market.symbol)}
         self.by_id: dict[int, Market] = {}
 
     def market(self, symbol: str, field: str = "symbol") -> Market:

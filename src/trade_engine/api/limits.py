@@ -55,8 +55,7 @@ class Limiter:
             return None
         now = self._clock()
         full_at = self._full_at.pop(caller, 0.0)
-        if full_at < now:
-            full_at = now
+        full_at = max(full_at, now)
         after = full_at + interval
         room_s = self._tolerance_s - (after - now)
         # A whole interval is a sum of fractions: without the grain the last request of a burst would be refused.

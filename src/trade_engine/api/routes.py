@@ -14,6 +14,7 @@ from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 OPEN: Final = "open"
 OPTIONAL: Final = "optional"
 
+
 class Route(NamedTuple):
     """One route."""
 
@@ -23,6 +24,7 @@ class Route(NamedTuple):
     access: str
     #: Its class of rate limit; None: not limited.
     limit: str | None
+
 
 _V1: Final = "/api/v1"
 
@@ -47,4 +49,3 @@ ROUTES: Final = (
 
 #: Only with ``ApiSettings.echo_route``.
 ECHO: Final = Route("POST", f"{_V1}/echo", orders.echo, TRADER, ORDERS)
-

@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
+from trade_engine.api.times import read_time, show_time, show_time_or_none
 from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, PlaceOrder, Trade
 from trade_engine.domain.rules import show_average
 from trade_engine.domain.scale import ScaleError, format_price, format_units, parse_units
-from trade_engine.api.times import read_time, show_time, show_time_or_none
-from trade_engine.sequencer.requests import PlaceOrder
 
 
 class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -79,6 +79,6 @@ class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the engine has its own."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - as in the base
+    def capture_signals(self):  # type: ignore[no-untyped-def]
         """Leave signals alone."""
         yield

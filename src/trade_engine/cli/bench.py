@@ -109,7 +109,7 @@ def _wait_until_ready(port: int, server: "subprocess.Popen[bytes]", log: Path) -
     until = time.monotonic() + 60
     while time.monotonic() < until and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=1) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=1) as answer:
                 if json.load(answer)["status"] == "ready":
                     return
         except OSError:

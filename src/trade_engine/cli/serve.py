@@ -28,7 +28,11 @@ _DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port of the REST API; 0 picks a free one.")
 @click.option(
-    "--failpoints", envvar="TRADE_ENGINE_FAILPOINTS", default="", help="For drills: step=action[@visit],...", hidden=True
+    "--failpoints",
+    envvar="TRADE_ENGINE_FAILPOINTS",
+    default="",
+    help="For drills: step=action[@visit],...",
+    hidden=True,
 )
 def serve(
     data_dir: Path, config_file: Path | None, host: str | None, port: int | None, failpoints: str, *, demo: bool

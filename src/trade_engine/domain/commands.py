@@ -74,7 +74,8 @@ class Command(NamedTuple):
     #: Good till this time; 0: none.  DAY and GTD need one; on any other order it is the end of its longest life.
     expires_us: int = 0
     #: The other leg of a one-cancels-other pair; 0: none.  Only the second leg names the first, which must be live,
-    #: whole, unlinked, and of the same user and side.  The first fill or trigger of a leg, or its end, cancels the other.
+    #: whole, unlinked, and of the same user and side.  The first fill or trigger of a leg, or its end, cancels the
+    #: other.
     linked_id: int = 0
 
 

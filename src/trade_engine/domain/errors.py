@@ -1,11 +1,11 @@
 """What the engine answers when it will not, or cannot, do what was asked.
 
-    EngineError                       a stable code, a message, details
-    +-- InvalidRequest                the request itself is wrong; it would be wrong again
-    +-- Refused                       a rule of the market, or the state of an order or account, forbids it now
-    +-- NotFound                      there is no such thing, or it is somebody else's
-    +-- Unavailable                   something the engine needs is away; nothing was done, repeat later
-        +-- OutcomeUnknown            it may have been done: repeat with the same client_order_id
+EngineError                       a stable code, a message, details
++-- InvalidRequest                the request itself is wrong; it would be wrong again
++-- Refused                       a rule of the market, or the state of an order or account, forbids it now
++-- NotFound                      there is no such thing, or it is somebody else's
++-- Unavailable                   something the engine needs is away; nothing was done, repeat later
+    +-- OutcomeUnknown            it may have been done: repeat with the same client_order_id
 """
 
 from typing import Any

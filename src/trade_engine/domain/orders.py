@@ -1,4 +1,4 @@
-"""An order as the engine keeps it while it lives, and a trade as it is stored; all amounts in units of 1e-8."""
+"""What is asked for, the order that comes of it, and a trade as it is stored; all amounts in units of 1e-8."""
 
 import msgspec
 
@@ -12,6 +12,27 @@ from trade_engine.domain.enums import (
     Side,
     TimeInForce,
 )
+
+
+class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A new order, units of 1e-8; 0 or None is "not given".  Market rules have not been checked yet."""
+
+    user_id: str
+    symbol: str
+    side: Side
+    type: OrderType
+    quantity: int = 0
+    price: int = 0
+    stop_price: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    stp: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+    client_order_id: str | None = None
+    institution_id: str | None = None
+    post_only: bool = False
+    display_quantity: int = 0
+    #: Market BUY by amount: what to spend, instead of ``quantity``.
+    quote_amount: int = 0
+    expires_us: int = 0
 
 
 class Order(msgspec.Struct, gc=False, kw_only=True):

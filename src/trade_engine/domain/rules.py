@@ -4,11 +4,12 @@ Pure, and the only place where these rules live: whoever takes orders (REST, Web
 What depends on the book, the clock or the account (price band, open orders, expiry in the past) is not decided here.
 """
 
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 from trade_engine.domain.enums import OrderType, Side, TimeInForce
 from trade_engine.domain.errors import InvalidRequest, Refused
 from trade_engine.domain.market import Market
+from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.scale import MAX_UNITS, UNIT, ceil_div, format_price, format_units
 
 _PRICED: Final = (OrderType.LIMIT, OrderType.STOP_LIMIT)
@@ -16,32 +17,7 @@ _STOPPED: Final = (OrderType.STOP, OrderType.STOP_LIMIT)
 _AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
 
 
-class OrderTerms(Protocol):
-    """The terms of a new order; amounts in units of 1e-8, 0 is "not given"."""
-
-    @property
-    def side(self) -> Side: ...
-    @property
-    def type(self) -> OrderType: ...
-    @property
-    def quantity(self) -> int: ...
-    @property
-    def price(self) -> int: ...
-    @property
-    def stop_price(self) -> int: ...
-    @property
-    def time_in_force(self) -> TimeInForce: ...
-    @property
-    def post_only(self) -> bool: ...
-    @property
-    def display_quantity(self) -> int: ...
-    @property
-    def quote_amount(self) -> int: ...
-    @property
-    def expires_us(self) -> int: ...
-
-
-def check_order(request: OrderTerms, market: Market) -> None:
+def check_order(request: PlaceOrder, market: Market) -> None:
     """Check a new order against its own type and against its market's ticks, lots and limits.
 
     Raises:
@@ -106,7 +82,7 @@ def _check_notional(price: int, quantity: int, market: Market) -> None:
         _below_minimum("price x quantity", "quantity", quantity, market)
 
 
-def _check_quote_amount(request: OrderTerms, market: Market) -> None:
+def _check_quote_amount(request: PlaceOrder, market: Market) -> None:
     code, field, given = "INVALID_QUOTE_AMOUNT", "quote_amount", format_units(request.quote_amount)
     if request.type is not OrderType.MARKET or request.side is not Side.BUY:
         _invalid(code, "only a market BUY takes a quote_amount", field, given)
@@ -125,7 +101,7 @@ def _below_minimum(what: str, field: str, units: int, market: Market) -> NoRetur
     raise Refused("MIN_NOTIONAL", message, field=field, provided=format_units(units), limit=least)
 
 
-def _check_options(request: OrderTerms, market: Market) -> None:
+def _check_options(request: PlaceOrder, market: Market) -> None:
     kind, lasting = request.type, request.time_in_force
     if request.post_only and (kind not in _PRICED or lasting in _AT_ONCE):
         _invalid("INVALID_FLAGS", "post_only needs a LIMIT order that may rest", "post_only", "true")
@@ -137,7 +113,7 @@ def _check_options(request: OrderTerms, market: Market) -> None:
         _check_display(request, market)
 
 
-def _check_display(request: OrderTerms, market: Market) -> None:
+def _check_display(request: PlaceOrder, market: Market) -> None:
     code, field, given = "INVALID_DISPLAY_QUANTITY", "display_quantity", format_units(request.display_quantity)
     if request.type not in _PRICED or request.time_in_force in _AT_ONCE:
         _invalid(code, "display_quantity needs a LIMIT order that may rest", field, given)

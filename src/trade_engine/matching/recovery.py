@@ -103,7 +103,9 @@ def verify_book(book: BookState) -> None:
     priorities = {order.priority for order in book.orders.values()}
     _require(len(priorities) == len(book.orders), "a priority comes twice")
     _require(all(0 < p <= book.priority for p in priorities), "a priority was never given out")
-    problem = _first_problem(sorted((o.resting() for o in book.orders.values()), key=lambda o: o.priority), book.memory())
+    problem = _first_problem(
+        sorted((o.resting() for o in book.orders.values()), key=lambda o: o.priority), book.memory()
+    )
     _require(not problem, problem)
     counted: dict[int, int] = {}
     for order in book.orders.values():

@@ -144,9 +144,7 @@ class ReferenceBook:
         """A stop, out of everything by now, enters the market."""
         book = self._state
         order.waiting = 0
-        book.emit(
-            EventKind.TRIGGERED, order.order_id, side=order.side, price=book.last_price, leaves=order.leaves
-        )
+        book.emit(EventKind.TRIGGERED, order.order_id, side=order.side, price=book.last_price, leaves=order.leaves)
         book.cancel_linked(order)
         if order.flags & OrderFlag.POST_ONLY and would_take(book, order.side, order.price):
             book.trade_high = book.trade_low = 0

@@ -17,7 +17,7 @@ from trade_engine.domain.enums import FeeAsset, OrderType, Reason, Side
 from trade_engine.domain.errors import EngineError, InvalidRequest, Refused, Unavailable
 from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order
+from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.domain.rules import check_order
 from trade_engine.domain.scale import MAX_UNITS, UNIT
 from trade_engine.matching.protocol import Book
@@ -25,7 +25,6 @@ from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.failpoints import FailpointError, Failpoints
 from trade_engine.sequencer.pipeline import Sequencer
-from trade_engine.sequencer.requests import PlaceOrder
 from trade_engine.sequencer.work import place_work, release_work
 from trade_engine.storage.order_rows import find_client_orders
 from trade_engine.storage.types import Pool
@@ -320,5 +319,3 @@ def _handing_on(target: "asyncio.Future[Outcome]") -> Callable[["asyncio.Future[
             target.set_result(source.result() or Outcome(None, [], Reason.NONE))
 
     return hand_on
-
-

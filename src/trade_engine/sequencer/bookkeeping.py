@@ -202,7 +202,7 @@ class Bookkeeper:
             order.status = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.OPEN
             order.priority = event.priority
             order.display_remaining = event.quantity * lot
-        elif kind == EventKind.CANCELLED or kind == EventKind.EXPIRED:
+        elif kind in (EventKind.CANCELLED, EventKind.EXPIRED):
             self._cancel(market, order, event, command.time_us, changes)
         elif kind == EventKind.REDUCED:
             order.cancelled += event.quantity * lot

@@ -25,9 +25,7 @@ class Clock:
         random: gives so many random bits.
     """
 
-    def __init__(
-        self, now_us: Callable[[], int] = wall_clock_us, random: Callable[[int], int] = random_bits
-    ) -> None:
+    def __init__(self, now_us: Callable[[], int] = wall_clock_us, random: Callable[[int], int] = random_bits) -> None:
         self._now_us = now_us
         self._random = random
         self._last_us = 0

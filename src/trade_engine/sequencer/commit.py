@@ -31,7 +31,6 @@ class CommitUnknown(Exception):
     """The connection was lost, or time ran out: the batch may or may not have been written."""
 
 
-
 class Writer:
     """The fenced connection that commits.
 

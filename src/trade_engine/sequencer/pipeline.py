@@ -7,6 +7,7 @@ then ahead of the database, is dropped and built again from there.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -159,10 +160,8 @@ class Sequencer:
         if not self._queue:
             self._idle.set()
             self._wake.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._seconds_to_expiry())
-            except TimeoutError:
-                pass
         self._idle.clear()
         if self._admitting and self._queue:
             try:

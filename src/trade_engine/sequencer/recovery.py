@@ -47,9 +47,7 @@ async def recover(
     books = MarketBooks(new_book)
     live = LiveOrders()
     bookkeeper = Bookkeeper(live, markets, state["trade_sequence"])
-    traders = {
-        row[0]: row[1] for row in await connection.fetch("SELECT user_id::TEXT, trader_number FROM traders")
-    }
+    traders = {row[0]: row[1] for row in await connection.fetch("SELECT user_id::TEXT, trader_number FROM traders")}
     views = {}
     for market, row in rows:
         view = views[market.market_id] = MarketView(market)
@@ -145,9 +143,7 @@ def resting_of(order: Order, market: Market) -> Resting:
     )
 
 
-async def _sync_markets(
-    connection: Connection, configured: Sequence[Market]
-) -> list[tuple[Market, asyncpg.Record]]:
+async def _sync_markets(connection: Connection, configured: Sequence[Market]) -> list[tuple[Market, asyncpg.Record]]:
     """Every configured market with its row; new ones get one, changed scales are refused."""
     known = {row["symbol"]: row for row in await connection.fetch("SELECT * FROM markets")}
     next_id = max((row["market_id"] for row in known.values()), default=0) + 1
@@ -195,9 +191,7 @@ def _market_memory(market: Market, row: asyncpg.Record) -> MarketMemory:
     )
 
 
-async def _open_orders(
-    connection: Connection, market: Market, traders: dict[str, int]
-) -> list[Order]:
+async def _open_orders(connection: Connection, market: Market, traders: dict[str, int]) -> list[Order]:
     orders: list[Order] = []
     async with connection.transaction(readonly=True):
         cursor = connection.cursor(
@@ -219,9 +213,7 @@ def _check_book(book: Book, market: Market) -> None:
         raise RecoveryError(f"{market.symbol}: the book is crossed, bid {bid} against ask {ask} (ticks)")
 
 
-async def _fill_ticker(
-    connection: Connection, view: MarketView, row: asyncpg.Record
-) -> None:
+async def _fill_ticker(connection: Connection, view: MarketView, row: asyncpg.Record) -> None:
     """The last day's trades, minute by minute, as the ticker would have folded them."""
     minutes = await connection.fetch(
         f"SELECT (extract(epoch FROM executed_at) * 1000000)::BIGINT / {MINUTE_US} * {MINUTE_US} AS start_us,"

@@ -2,32 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
-import msgspec
-
-from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
-
-
-class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A new order, units of 1e-8; 0 or None is "not given".  Market rules have not been checked yet."""
-
-    user_id: str
-    symbol: str
-    side: Side
-    type: OrderType
-    quantity: int = 0
-    price: int = 0
-    stop_price: int = 0
-    time_in_force: TimeInForce = TimeInForce.GTC
-    stp: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
-    client_order_id: str | None = None
-    institution_id: str | None = None
-    post_only: bool = False
-    display_quantity: int = 0
-    #: Market BUY by amount: what to spend, instead of ``quantity``.
-    quote_amount: int = 0
-    expires_us: int = 0
+from trade_engine.domain.orders import Order, PlaceOrder, Trade
 
 
 class Placed(NamedTuple):

@@ -8,7 +8,7 @@ import structlog
 from trade_engine.domain.enums import OrderStatus, Reason, Side
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order
+from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.sequencer.admission import Admission, Replay
 from trade_engine.sequencer.bookkeeping import Outcome
 from trade_engine.sequencer.clock import Clock
@@ -16,7 +16,7 @@ from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.orphans import orphan_releases
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_commands
-from trade_engine.sequencer.requests import DepthView, Placed, PlaceOrder, TickerView
+from trade_engine.sequencer.requests import DepthView, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.storage.types import Pool

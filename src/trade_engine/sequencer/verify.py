@@ -88,8 +88,7 @@ class Replay:
         """Replay everything and compare."""
         total = await self._connection.fetchval("SELECT count(*) FROM journal")
         self._numbers = {
-            row[0]: row[1]
-            for row in await self._connection.fetch("SELECT user_id::TEXT, trader_number FROM traders")
+            row[0]: row[1] for row in await self._connection.fetch("SELECT user_id::TEXT, trader_number FROM traders")
         }
         previous_hash, next_sequence = b"", 1
         async for row in _stream(self._connection, "SELECT * FROM journal ORDER BY last_sequence"):

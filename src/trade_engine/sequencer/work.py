@@ -95,7 +95,7 @@ def cancel_work(order_id: str, user_id: str | None, reason: int) -> Work:
 def command_work(command: Command) -> Work:
     """The wish to carry out a market's command; sequence and time are put in."""
 
-    def make(memory: Memory, sequence: int, time_us: int) -> Command:
+    def make(_: Memory, sequence: int, time_us: int) -> Command:
         return command._replace(sequence=sequence, time_us=time_us)
 
     return Work(make, asyncio.get_running_loop().create_future())
@@ -103,4 +103,4 @@ def command_work(command: Command) -> Work:
 
 def release_work(releases: list[Instruction]) -> Work:
     """The wish to have wallet instructions written; it has no command."""
-    return Work(lambda memory, sequence, time_us: None, asyncio.get_running_loop().create_future(), releases=releases)
+    return Work(lambda *_: None, asyncio.get_running_loop().create_future(), releases=releases)

@@ -1,9 +1,9 @@
 """What can be wrong with the database before the engine serves.
 
-    StorageError                 the message is for the operator: what is wrong, and what to do
-    +-- SchemaError              the schema is not the one that this program was written for
-    +-- DurabilityError          the server could lose what it has confirmed
-    +-- EmbeddedError            the private server cannot be started, found or stopped
+StorageError                 the message is for the operator: what is wrong, and what to do
++-- SchemaError              the schema is not the one that this program was written for
++-- DurabilityError          the server could lose what it has confirmed
++-- EmbeddedError            the private server cannot be started, found or stopped
 """
 
 

@@ -86,7 +86,7 @@ class Reservation(NamedTuple):
     remaining: int
 
 
-class WalletUnavailable(Exception):  # noqa: N818 - the name says what is so
+class WalletUnavailable(Exception):
     """The wallet did not answer, or not in time: what was asked may or may not have happened."""
 
 

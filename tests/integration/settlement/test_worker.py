@@ -50,7 +50,7 @@ def worker_of(pool: Any, wallet: Any, settings: SettlementSettings = QUICK, **ca
 async def until(condition: Callable[[], bool]) -> None:
     """Wait, five seconds at most, until something is so."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -12,7 +12,18 @@ BTC = default_markets()[0]
 
 
 def test_the_default_markets_are_those_of_the_specification() -> None:
-    assert [m.base for m in default_markets()] == "BTC ETH BNB XRP SOL ADA DOGE TRX LTC AVAX".split()
+    assert [m.base for m in default_markets()] == [
+        "BTC",
+        "ETH",
+        "BNB",
+        "XRP",
+        "SOL",
+        "ADA",
+        "DOGE",
+        "TRX",
+        "LTC",
+        "AVAX",
+    ]
     assert {m.quote for m in default_markets()} == {"USDT"}
     eth, xrp = default_markets()[1], default_markets()[3]
     assert (BTC.tick_size, BTC.lot_size, BTC.min_quantity) == (UNIT // 100, 100, UNIT // 10_000)

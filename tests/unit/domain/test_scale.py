@@ -31,7 +31,25 @@ def test_a_plain_decimal_is_read_exactly(text: str, units: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "+1", "1e3", "1E3", ".5", "5.", "01", "1.000000001", " 1", "1 ", "1,5", "NaN", "inf", "0x1", "١", "9" * 41],
+    [
+        "",
+        "-1",
+        "+1",
+        "1e3",
+        "1E3",
+        ".5",
+        "5.",
+        "01",
+        "1.000000001",
+        " 1",
+        "1 ",
+        "1,5",
+        "NaN",
+        "inf",
+        "0x1",
+        "١",
+        "9" * 41,
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ScaleError):

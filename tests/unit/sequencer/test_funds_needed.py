@@ -5,10 +5,10 @@ import pytest
 from trade_engine.domain.commands import Command, CommandKind, OrderFlag, encode_command
 from trade_engine.domain.enums import FeeAsset, OrderType, Side
 from trade_engine.domain.market import Market
+from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.scale import UNIT, parse_units
-from trade_engine.matching import new_book
+from trade_engine.matching.books import new_book
 from trade_engine.sequencer.admission import funds_needed
-from trade_engine.sequencer.requests import PlaceOrder
 
 MARKET = Market(
     market_id=1,
@@ -64,9 +64,7 @@ def test_a_market_buy_reserves_what_walking_the_book_costs() -> None:
     for sequence, price in ((1, 10_000), (2, 10_100)):
         book.apply(
             encode_command(
-                Command(
-                    CommandKind.PLACE, sequence, 1, 1, sequence, 1, side=Side.SELL, price=price, quantity=1_000_000
-                )
+                Command(CommandKind.PLACE, sequence, 1, 1, sequence, 1, side=Side.SELL, price=price, quantity=1_000_000)
             )
         )
     order = request(Side.BUY, OrderType.MARKET, quantity="1.5")

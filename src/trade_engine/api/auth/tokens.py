@@ -58,9 +58,8 @@ def issue_token(
         raise ValueError("user_id must be a UUID")
     issued = int(time.time() if now_s is None else now_s)
     claims: dict[str, Any] = {"sub": subject, "roles": list(roles), "iat": issued, "nbf": issued, "exp": issued + ttl_s}
-    for name, value in (("iss", issuer), ("aud", audience), ("institution_id", institution_id)):
-        if value is not None:
-            claims[name] = value
+    optional = {"iss": issuer, "aud": audience, "institution_id": institution_id}
+    claims |= {name: value for name, value in optional.items() if value is not None}
     return jwt.encode(claims, secret, algorithm="HS256", headers=None if key_id is None else {"kid": key_id})
 
 
@@ -141,7 +140,9 @@ class TokenVerifier:
         except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
             return None
         except jwt.MissingRequiredClaimError as error:
-            raise Unauthorized("INVALID_TOKEN", f"the token lacks the claim {error.claim}", claim=error.claim) from error
+            raise Unauthorized(
+                "INVALID_TOKEN", f"the token lacks the claim {error.claim}", claim=error.claim
+            ) from error
         except jwt.InvalidIssuerError as error:
             raise Unauthorized("INVALID_TOKEN", "the token is from another issuer", claim="iss") from error
         except jwt.InvalidAudienceError as error:

@@ -8,8 +8,8 @@ from trade_engine.api.schemas import show_own_trade, show_trade
 from trade_engine.api.times import read_time
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market
-from trade_engine.domain.scale import format_price, format_units
 from trade_engine.domain.rules import show_average
+from trade_engine.domain.scale import format_price, format_units
 
 
 def _show_market(market: Market) -> dict[str, Any]:

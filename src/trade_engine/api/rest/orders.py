@@ -10,7 +10,7 @@ from trade_engine.api.times import read_time
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
-from trade_engine.sequencer.requests import PlaceOrder
+from trade_engine.domain.orders import PlaceOrder
 
 _decoder = msgspec.json.Decoder(PlaceBody)
 _PAGE_MAX: Final = 500
@@ -61,7 +61,7 @@ def _explain(message: str) -> InvalidRequest:
     if not field:
         return InvalidRequest("INVALID_BODY", f"the body must be a JSON object: {what}", field="body")
     number = "`int`" in what.partition("got")[2] or "`float`" in what.partition("got")[2]
-    reason = "must be a decimal string, such as \"1.5\", not a JSON number" if number else what
+    reason = 'must be a decimal string, such as "1.5", not a JSON number' if number else what
     return InvalidRequest(FIELD_CODES.get(field, "INVALID_BODY"), f"{field}: {reason}", field=field)
 
 

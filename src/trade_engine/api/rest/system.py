@@ -17,11 +17,12 @@ async def status(call: Call) -> Answer:
 
 async def server_time(call: Call) -> Answer:
     """GET /time."""
+    call.parameters()
     now_us = time.time_ns() // 1000
     return Answer({"time": show_time(now_us), "milliseconds": now_us // 1000})
 
 
-async def live(call: Call) -> Answer:
+async def live(_: Call) -> Answer:
     """GET /health/live: the process answers."""
     return Answer({"status": "alive"}, plain=True)
 
