@@ -65,9 +65,8 @@ def order_problem(o: Resting) -> str:
     """What is wrong with a live order in itself; empty if nothing is."""
     numbers = (
         o.price, o.stop_price, o.display, o.display_remaining, o.max_notional, o.spent_notional, o.expires_us,
-        o.linked_id,
     )  # fmt: skip
-    if o.order_id <= 0 or o.user <= 0 or not all(0 <= number <= MAX_UNITS for number in numbers):
+    if o.order_id <= 0 or o.user <= 0 or o.linked_id < 0 or not all(0 <= number <= MAX_UNITS for number in numbers):
         return "a number is out of range"
     if o.side > 1 or o.type > OrderType.STOP_LIMIT or o.time_in_force > 4 or o.stp > 4 or o.flags > 3 or o.waiting > 1:
         return "an enumeration is out of range"
@@ -103,7 +102,9 @@ def verify_book(book: BookState) -> None:
     priorities = {order.priority for order in book.orders.values()}
     _require(len(priorities) == len(book.orders), "a priority comes twice")
     _require(all(0 < p <= book.priority for p in priorities), "a priority was never given out")
-    problem = _first_problem(sorted((o.resting() for o in book.orders.values()), key=lambda o: o.priority), book.memory())
+    problem = _first_problem(
+        sorted((o.resting() for o in book.orders.values()), key=lambda o: o.priority), book.memory()
+    )
     _require(not problem, problem)
     counted: dict[int, int] = {}
     for order in book.orders.values():
