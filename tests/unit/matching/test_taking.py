@@ -3,6 +3,8 @@
 import pytest
 from tests.unit.matching.desk import Desk
 
+from trade_engine.domain.enums import Side
+
 SELLS = [(1, "SELL LIMIT", 5, 100), (2, "SELL LIMIT", 5, 100), (3, "SELL LIMIT", 5, 102)]
 
 TABLE = {
@@ -159,17 +161,17 @@ def test_depth_and_walk(desk: Desk) -> None:
         desk.place(*order)
     desk.place(4, "BUY LIMIT", 3, 98)
     assert (desk.book.best_bid(), desk.book.best_ask()) == (98, 100)
-    assert desk.book.walk(0, 12) == (12, 10 * 100 + 2 * 102)
-    assert desk.book.walk(0, 12, 101) == (10, 1_000)
-    assert desk.book.walk(1, 12) == (3, 294)
-    assert desk.book.walk(0, 0) == (0, 0)
-    assert desk.book.depth(1, 1) == [(100, 10, 2)]
-    assert desk.book.depth(1, 0) == []
+    assert desk.book.walk(Side.BUY, 12) == (12, 10 * 100 + 2 * 102)
+    assert desk.book.walk(Side.BUY, 12, 101) == (10, 1_000)
+    assert desk.book.walk(Side.SELL, 12) == (3, 294)
+    assert desk.book.walk(Side.BUY, 0) == (0, 0)
+    assert desk.book.depth(Side.SELL, 1) == [(100, 10, 2)]
+    assert desk.book.depth(Side.SELL, 0) == []
 
 
 def test_a_level_of_more_than_64_bits(desk: Desk) -> None:
     most = 9_000_000_000_000_000_000
     for order_id in (1, 2, 3):
         desk.place(order_id, "SELL LIMIT", most, 1)
-    assert desk.book.depth(1, 1) == [(1, 3 * most, 3)]
-    assert desk.book.walk(0, most) == (most, most)
+    assert desk.book.depth(Side.SELL, 1) == [(1, 3 * most, 3)]
+    assert desk.book.walk(Side.BUY, most) == (most, most)
