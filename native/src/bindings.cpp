@@ -184,7 +184,7 @@ NB_MODULE(_native, m) {
         .def_prop_ro("market_id", [](PyBook& self) { return self.use().market_id(); })
         .def("apply", &PyBook::apply, nb::arg("commands"))
         .def("place", &PyBook::place, nb::arg("order_id"), nb::arg("user"), nb::arg("side"), nb::arg("price"),
-             nb::arg("quantity"), nb::arg("type") = 0, nb::arg("time_in_force") = 0, nb::arg("stp") = 0,
+             nb::arg("quantity"), nb::arg("order_type") = 0, nb::arg("time_in_force") = 0, nb::arg("stp") = 0,
              nb::arg("flags") = 0, nb::arg("max_notional") = 0)
         .def("cancel", &PyBook::cancel, nb::arg("order_id"))
         .def("reduce", &PyBook::reduce, nb::arg("order_id"), nb::arg("quantity"))

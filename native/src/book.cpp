@@ -152,8 +152,17 @@ void Book::amend(const Command& c) {
         order->max_notional = c.max_notional;
     }
     if (price == order->price && stop_price == order->stop_price && quantity <= order->quantity) {
+        const i64 shown_before = order->display_remaining;
         shrink(order, order->quantity - quantity);
-        return say_amended(order, order->priority);
+        return say_amended(order, shown_before);
+    }
+    if (!order->waiting) {
+        Event& event = emit(EventKind::PULLED, order->order_id);
+        event.side = order->side;
+        event.price = order->price;
+        event.leaves = order->leaves;
+        event.other_leaves = order->display_remaining;
+        event.flags = RESTING;
     }
     detach(order);
     order->leaves += quantity - order->quantity;
@@ -166,17 +175,20 @@ void Book::amend(const Command& c) {
     cascade();
 }
 
-void Book::say_amended(const Order* order, i64 priority) {
+// `shown_before` is the visible part it had in the place that it keeps; 0 if it waits or lost its place.
+void Book::say_amended(const Order* order, i64 shown_before) {
+    const bool kept = shown_before != 0;
     Event& event = emit(EventKind::AMENDED, order->order_id);
     event.side = order->side;
     event.price = order->price;
     event.quantity = order->quantity;
     event.leaves = order->leaves;
-    event.other_id = order->stop_price;
-    event.priority = priority;
-    if (order->waiting) return;
-    event.flags = RESTING;
-    if (priority != 0) event.other_leaves = order->display_remaining;
+    event.other_id = order->waiting ? order->stop_price : shown_before;
+    if (kept) {
+        event.flags = RESTING;
+        event.other_leaves = order->display_remaining;
+    }
+    if (kept || order->waiting) event.priority = order->priority;
 }
 
 void Book::cancel_all(const Command& c) {

@@ -108,7 +108,7 @@ class Book {
     void cancel(const Command& c);
     void reduce_order(const Command& c);
     void amend(const Command& c);
-    void say_amended(const Order* order, i64 priority);
+    void say_amended(const Order* order, i64 shown_before);
     void cancel_all(const Command& c);
     void set_state(const Command& c);
     void tick(const Command& c);

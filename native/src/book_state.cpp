@@ -112,6 +112,7 @@ void Book::shrink(Order* order, i64 quantity) {
 }
 
 void Book::reduce(Order* order, i64 quantity, Reason reason) {
+    const i64 shown_before = order->display_remaining;
     shrink(order, quantity);
     Event& event = emit(EventKind::REDUCED, order->order_id);
     event.reason = static_cast<u8>(reason);
@@ -120,6 +121,7 @@ void Book::reduce(Order* order, i64 quantity, Reason reason) {
     event.quantity = quantity;
     event.leaves = order->leaves;
     event.flags = order->waiting ? 0 : RESTING;
+    event.other_id = shown_before;
     event.other_leaves = order->display_remaining;
 }
 

@@ -72,7 +72,8 @@ Reason Book::check_numbers(const Command& c) const {
         (c.display < 0 || c.display > c.quantity || !has_limit(c.type) || at_once(c.time_in_force)))
         return Reason::INVALID_DISPLAY_QUANTITY;
     const bool needs_expiry = c.time_in_force == DAY || c.time_in_force == GTD;
-    if ((needs_expiry || c.expires_us != 0) && c.expires_us <= c.time_us) return Reason::INVALID_EXPIRY;
+    if ((needs_expiry || c.expires_us != 0) && (c.expires_us <= c.time_us || !in_range(c.expires_us)))
+        return Reason::INVALID_EXPIRY;
     return Reason::NONE;
 }
 

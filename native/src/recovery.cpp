@@ -46,9 +46,9 @@ std::string first_problem(const OrderRecord* orders, u64 count, i64 highest_prio
 
 const char* order_problem(const OrderRecord& o) {
     for (const i64 number : {o.price, o.stop_price, o.display, o.display_remaining, o.max_notional, o.spent_notional,
-                             o.expires_us, o.linked_id})
+                             o.expires_us})
         if (number < 0 || number > MAX_VALUE) return "a number is out of range";
-    if (o.order_id <= 0 || o.user <= 0) return "a number is out of range";
+    if (o.order_id <= 0 || o.user <= 0 || o.linked_id < 0) return "a number is out of range";
     if (o.side > SELL || o.type > STOP_LIMIT || o.time_in_force > GTD || o.stp > ALLOWED || o.flags > 3 ||
         o.waiting > 1)
         return "an enumeration is out of range";

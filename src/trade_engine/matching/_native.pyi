@@ -10,7 +10,7 @@ class Book:
         side: int,
         price: int,
         quantity: int,
-        type: int = 0,
+        order_type: int = 0,
         time_in_force: int = 0,
         stp: int = 0,
         flags: int = 0,

@@ -174,10 +174,12 @@ class BookState:
 
     def reduce(self, order: Order, quantity: int, reason: int) -> None:
         """Take lots off a live order and say so; it must have more than that."""
+        shown_before = order.display_remaining
         self.shrink(order, quantity)
         self.emit(
             EventKind.REDUCED, order.order_id, reason=reason, side=order.side, price=order.price, quantity=quantity,
-            leaves=order.leaves, flags=0 if order.waiting else _RESTING, other_leaves=order.display_remaining,
+            leaves=order.leaves, flags=0 if order.waiting else _RESTING, other_id=shown_before,
+            other_leaves=order.display_remaining,
         )  # fmt: skip
 
     def stop_reached(self, order: Order) -> bool:

@@ -92,7 +92,7 @@ def _check_numbers(c: Command) -> Reason:
     if c.display and (not 0 < c.display <= c.quantity or c.type not in _LIMIT_TYPES or c.time_in_force in _AT_ONCE):
         return Reason.INVALID_DISPLAY_QUANTITY
     needs_expiry = c.time_in_force in (TimeInForce.DAY, TimeInForce.GTD)
-    if (needs_expiry or c.expires_us) and c.expires_us <= c.time_us:
+    if (needs_expiry or c.expires_us) and not max(c.time_us, 0) < c.expires_us <= MAX_VALUE:
         return Reason.INVALID_EXPIRY
     return Reason.NONE
 

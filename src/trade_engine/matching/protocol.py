@@ -103,8 +103,8 @@ class Book(Protocol):
         """
 
     def place(
-        self, order_id: int, user: int, side: int, price: int, quantity: int, type: int = 0, time_in_force: int = 0,
-        stp: int = 0, flags: int = 0, max_notional: int = 0,
+        self, order_id: int, user: int, side: int, price: int, quantity: int, order_type: int = 0,
+        time_in_force: int = 0, stp: int = 0, flags: int = 0, max_notional: int = 0,
     ) -> tuple[tuple[int, int, int, int, int], ...]:  # fmt: skip
         """Place one order without wire records, at no time (nothing expires); the same as ``apply`` of that command.
 

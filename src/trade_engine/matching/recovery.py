@@ -65,9 +65,8 @@ def order_problem(o: Resting) -> str:
     """What is wrong with a live order in itself; empty if nothing is."""
     numbers = (
         o.price, o.stop_price, o.display, o.display_remaining, o.max_notional, o.spent_notional, o.expires_us,
-        o.linked_id,
     )  # fmt: skip
-    if o.order_id <= 0 or o.user <= 0 or not all(0 <= number <= MAX_UNITS for number in numbers):
+    if o.order_id <= 0 or o.user <= 0 or o.linked_id < 0 or not all(0 <= number <= MAX_UNITS for number in numbers):
         return "a number is out of range"
     if o.side > 1 or o.type > OrderType.STOP_LIMIT or o.time_in_force > 4 or o.stp > 4 or o.flags > 3 or o.waiting > 1:
         return "an enumeration is out of range"

@@ -65,14 +65,14 @@ class ReferenceBook:
         return written
 
     def place(
-        self, order_id: int, user: int, side: int, price: int, quantity: int, type: int = 0, time_in_force: int = 0,
-        stp: int = 0, flags: int = 0, max_notional: int = 0,
+        self, order_id: int, user: int, side: int, price: int, quantity: int, order_type: int = 0,
+        time_in_force: int = 0, stp: int = 0, flags: int = 0, max_notional: int = 0,
     ) -> tuple[Outcome, ...]:  # fmt: skip
         """Place one order; see ``protocol.Book.place``."""
         return self._call(
             Command(
-                CommandKind.PLACE, 0, 0, self._state.market_id, order_id, user, side, type, time_in_force, stp, flags,
-                price=price, quantity=quantity, max_notional=max_notional,
+                CommandKind.PLACE, 0, 0, self._state.market_id, order_id, user, side, order_type,
+                time_in_force, stp, flags, price=price, quantity=quantity, max_notional=max_notional,
             )
         )  # fmt: skip
 
@@ -212,27 +212,34 @@ class ReferenceBook:
             order.flags |= OrderFlag.LIMITED_NOTIONAL
             order.max_notional = c.max_notional
         if price == order.price and stop_price == order.stop_price and quantity <= order.quantity:
+            shown_before = order.display_remaining
             book.shrink(order, order.quantity - quantity)
-            self._say_amended(order, order.priority)
+            self._say_amended(order, shown_before)
             return
-        waiting = order.waiting
+        if not order.waiting:
+            book.emit(
+                EventKind.PULLED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
+                other_leaves=order.display_remaining, flags=EventFlag.RESTING,
+            )  # fmt: skip
         book.remove(order)
         order.leaves += quantity - order.quantity
         order.price, order.quantity, order.stop_price = price, quantity, stop_price
         self._say_amended(order, 0)
-        if waiting:
+        if order.waiting:
             self._enter(order)
         else:
             take(book, order)
             self._cascade()
 
-    def _say_amended(self, order: Order, priority: int) -> None:
-        in_book = not order.waiting
+    def _say_amended(self, order: Order, shown_before: int) -> None:
+        """``shown_before``: the visible part it had in the place that it keeps; 0 if it waits or lost its place."""
+        kept = shown_before > 0
         self._state.emit(
             EventKind.AMENDED, order.order_id, side=order.side, price=order.price, quantity=order.quantity,
-            leaves=order.leaves, other_id=order.stop_price, priority=priority,
-            flags=EventFlag.RESTING if in_book else 0,
-            other_leaves=order.display_remaining if in_book and priority else 0,
+            leaves=order.leaves, flags=EventFlag.RESTING if kept else 0,
+            other_id=order.stop_price if order.waiting else shown_before,
+            other_leaves=order.display_remaining if kept else 0,
+            priority=order.priority if kept or order.waiting else 0,
         )  # fmt: skip
 
     def _cancel_all(self, c: Command) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 
 from tests.property.matching.random_flow import MARKET, RandomFlow
+
 from trade_engine.domain.commands import COMMAND_SIZE, decode_commands
 from trade_engine.domain.events import decode_events
 from trade_engine.matching.books import new_book
@@ -19,7 +20,7 @@ _CHECK_EVERY = 4_000
 _REBUILD_EVERY = 40_000
 
 
-def run(commands: int, seed: int) -> dict[str, int]:
+def run(commands: int, seed: int) -> dict[int, int]:
     """Drive both books with ``commands`` commands; counts of events by kind.
 
     Raises:

@@ -5,13 +5,15 @@ meet themselves often; rules and states change now and then.  The same seed give
 """
 
 import random
+from collections import deque
 from collections.abc import Iterator
 
 from trade_engine.domain.commands import Command, CommandKind, OrderFlag, encode_command
 from trade_engine.domain.enums import MarketState, OrderType, Reason, TimeInForce
 
 MARKET = 7
-_LIFE_US = 4_000
+_LIFE_US = 3_000
+_REMEMBERED = 300
 
 
 class RandomFlow:
@@ -23,6 +25,8 @@ class RandomFlow:
         self.time_us = 1_000_000
         self._middle = 1_000
         self._state = MarketState.OPEN
+        #: Orders that may still be live: number, user, side.
+        self._placed: deque[tuple[int, int, int]] = deque([(1, 1, 0)], maxlen=_REMEMBERED)
 
     def batch(self, count: int) -> bytes:
         """The next ``count`` command records."""
@@ -39,24 +43,28 @@ class RandomFlow:
         self.time_us += bits & 3
         if self._state != MarketState.OPEN and bits & 31 == 0:
             return self._set_state(MarketState.OPEN)
-        if bits < 560:
+        if bits < 620:
             return self._place()
-        if bits < 800:
+        if bits < 740:
             return self._to_one(CommandKind.CANCEL)
-        if bits < 880:
+        if bits < 840:
             return self._to_one(CommandKind.REDUCE, quantity=self._random.randint(0, 40))
-        if bits < 1010:
+        if bits < 1012:
             return self._amend()
         return self._rare()
 
     def _command(self, kind: int, **fields: int) -> Command:
         return Command(kind, self.sequence, self.time_us, MARKET, **fields)
 
-    def _price(self) -> int:
-        return max(1, self._middle + self._random.randint(-12, 12))
+    def _price(self, side: int) -> int:
+        """Mostly a little worse than the middle, sometimes across it."""
+        distance = self._random.randint(-6, 30)
+        return max(1, self._middle + (distance if side else -distance))
 
     def _recent(self) -> int:
-        return self._random.randint(max(1, self.sequence - 400), self.sequence)
+        """The number of an order that may be live, rarely one that never was."""
+        draw = self._random
+        return draw.choice(self._placed)[0] if draw.getrandbits(4) else draw.randint(1, self.sequence)
 
     def _place(self) -> Command:
         draw = self._random
@@ -65,20 +73,22 @@ class RandomFlow:
         if draw.getrandbits(1):
             fields["stp"] = draw.randint(0, 4)
         if kind < 44:
-            fields["price"] = self._price()
-            fields["time_in_force"] = draw.choice((0, 0, 0, 0, 1, 2, 3, 4))
+            fields["price"] = self._price(side)
+            fields["time_in_force"] = draw.choice((0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4))
         elif kind < 50:
             fields["type"] = OrderType.MARKET
             fields["time_in_force"] = draw.choice((0, 0, 1, 2))
         else:
             fields["type"] = OrderType.STOP if kind < 57 else OrderType.STOP_LIMIT
-            fields["stop_price"] = max(1, self._price() + (10 if side == 0 else -10))
+            fields["stop_price"] = self._price(1 - side)
             fields["time_in_force"] = draw.choice((0, 0, 1, 2, 4))
             if kind >= 57:
-                fields["price"] = self._price()
+                fields["price"] = self._price(side)
         self._decorate(fields)
         if draw.getrandbits(6) == 0:
             self._spoil(fields)
+        if fields.get("time_in_force", 0) not in (1, 2) and fields.get("type", 0) != OrderType.MARKET:
+            self._placed.append((fields["order_id"], fields["user"], side))
         return self._command(CommandKind.PLACE, **fields)
 
     def _decorate(self, fields: dict[str, int]) -> None:
@@ -93,7 +103,9 @@ class RandomFlow:
         if rests and draw.getrandbits(3) == 0:
             fields["flags"] = int(OrderFlag.POST_ONLY)
         if (rests or type_ == OrderType.STOP) and draw.getrandbits(2) == 0:
-            fields["linked_id"] = self._recent()
+            fields["linked_id"], fields["user"], fields["side"] = self._placed[-1]
+            if draw.getrandbits(3) == 0:
+                fields["linked_id"] = self._recent()
         if fields["side"] == 0 and draw.getrandbits(2) == 0:
             fields["flags"] = fields.get("flags", 0) | OrderFlag.LIMITED_NOTIONAL
             fields["max_notional"] = fields["quantity"] * self._middle + draw.randint(-8_000, 8_000)
@@ -114,7 +126,7 @@ class RandomFlow:
             fields[name] = draw.choice((0, -1, self._recent(), 1 << 40, 9_000_000_000_000_000_000, (1 << 63) - 1))
 
     def _to_one(self, kind: int, quantity: int = 0) -> Command:
-        reason = Reason.ADMIN_REQUEST if self._random.getrandbits(4) == 0 else self._random.choice((0, 0, 0, 3, 255))
+        reason = Reason.ADMIN_REQUEST if self._random.getrandbits(4) == 0 else 0 if self._random.getrandbits(4) else 3
         return self._command(kind, order_id=self._recent(), reason=reason, quantity=quantity)
 
     def _amend(self) -> Command:
@@ -124,9 +136,9 @@ class RandomFlow:
         if what & 1:
             fields["quantity"] = draw.randint(-1, 70)
         if what & 2:
-            fields["price"] = self._price()
+            fields["price"] = self._price(draw.getrandbits(1))
         if what == 4:
-            fields["stop_price"] = self._price()
+            fields["stop_price"] = self._price(draw.getrandbits(1))
         if draw.getrandbits(3) == 0:
             fields["flags"] = int(OrderFlag.LIMITED_NOTIONAL)
             fields["max_notional"] = draw.randint(0, 100_000)
@@ -138,11 +150,11 @@ class RandomFlow:
         if what < 4:
             self._middle = max(20, self._middle + draw.randint(-15, 15))
             return self._command(CommandKind.TICK, quantity=draw.choice((0, 0, 1, 3, -1)))
+        if what < 5:
+            return self._command(CommandKind.CANCEL_ALL, user=draw.randint(-1, 9), quantity=draw.choice((1, 1, 5, 40)))
         if what < 6:
-            return self._command(CommandKind.CANCEL_ALL, user=draw.randint(-1, 9), quantity=draw.choice((0, 1, 5)))
-        if what < 7:
             return self._set_state(draw.choice((1, 2, 3, 4)))
-        if what < 10:
+        if what < 7:
             return self._configure()
         if what < 11:
             return self._command(draw.choice((0, 9, 255)), order_id=self._recent())
@@ -165,9 +177,9 @@ class RandomFlow:
 
         return self._command(
             CommandKind.CONFIGURE,
-            price=maybe(5_000, 40_000),
+            price=maybe(15_000, 80_000),
             stop_price=maybe(0, 8_000),
             quantity=maybe(1, 4_000),
-            display=maybe(5, 60),
+            display=maybe(8, 80),
             max_notional=maybe(1, 6) if draw.getrandbits(5) else -1,
         )

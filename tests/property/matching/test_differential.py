@@ -1,0 +1,22 @@
+"""The two books are one engine: the differential run as a test (N from DIFFERENTIAL_COMMANDS, seed printed)."""
+
+import os
+import random
+
+import pytest
+from tests.property.matching import differential
+
+from trade_engine.domain.events import EventKind
+from trade_engine.matching.books import native_available
+
+_IN_CI = os.environ.get("CI") == "true"
+_COMMANDS = int(os.environ.get("DIFFERENTIAL_COMMANDS") or (1_000_000 if _IN_CI else 100_000))
+
+
+@pytest.mark.skipif(not native_available() and not _IN_CI, reason="the native book is not built: run native/build.sh")
+@pytest.mark.bulk
+def test_both_books_give_the_same_events_and_state_hash() -> None:
+    seed = int(os.environ.get("DIFFERENTIAL_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"differential: {_COMMANDS} commands, seed {seed}")
+    counts = differential.run(_COMMANDS, seed)
+    assert set(counts) == {int(kind) for kind in EventKind}, "a kind of event never happened"
