@@ -9,7 +9,6 @@ import sys
 import time
 
 from tests.property.matching.random_flow import MARKET, RandomFlow
-
 from trade_engine.domain.commands import COMMAND_SIZE, decode_commands
 from trade_engine.domain.events import decode_events
 from trade_engine.matching.books import new_book

@@ -4,8 +4,8 @@ import os
 import random
 
 import pytest
-from tests.property.matching import differential
 
+from tests.property.matching import differential
 from trade_engine.domain.events import EventKind
 from trade_engine.matching.books import native_available
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.matching.desk import MARKET, Desk
 
+from tests.unit.matching.desk import MARKET, Desk
 from trade_engine.matching.books import BookKind, native_available, new_book
 from trade_engine.matching.protocol import Book
 

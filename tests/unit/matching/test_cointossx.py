@@ -7,8 +7,8 @@ Left out: marketOrder 5 and 6, which need a minimum execution size, a feature th
 from pathlib import Path
 
 import pytest
-from tests.unit.matching.desk import Desk
 
+from tests.unit.matching.desk import Desk
 from trade_engine.domain.enums import OrderType, Side
 from trade_engine.domain.events import EventKind
 

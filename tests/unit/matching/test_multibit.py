@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.matching.desk import Desk
 
+from tests.unit.matching.desk import Desk
 from trade_engine.domain.scale import format_units, parse_units
 
 _FEATURES = {

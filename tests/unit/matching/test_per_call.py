@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from tests.unit.matching.desk import MARKET, Desk
 
+from tests.unit.matching.desk import MARKET, Desk
 from trade_engine.domain.commands import Command, CommandKind, encode_command
 from trade_engine.domain.enums import OrderType, Reason, Side, TimeInForce
 from trade_engine.domain.events import EventKind, decode_events

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from tests.unit.matching.desk import MARKET, Desk
 
+from tests.unit.matching.desk import MARKET, Desk
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import MarketMemory, Resting
 from trade_engine.matching.state_hash import (

@@ -1,8 +1,8 @@
 """What a taker gets, in tables: the orders before, the order, then the events that must follow (after ACCEPTED)."""
 
 import pytest
-from tests.unit.matching.desk import Desk
 
+from tests.unit.matching.desk import Desk
 from trade_engine.domain.enums import Side
 
 SELLS = [(1, "SELL LIMIT", 5, 100), (2, "SELL LIMIT", 5, 100), (3, "SELL LIMIT", 5, 102)]
