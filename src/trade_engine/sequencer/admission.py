@@ -254,8 +254,8 @@ class Admission:
                     available=outcome.available,
                 )
         for ticket in tickets:
-            if ticket.order and (error := refused.get(ticket.order.order_id)):
-                _fail([ticket], error)
+            if ticket.order and (refusal := refused.get(ticket.order.order_id)):
+                _fail([ticket], refusal)
         return set(refused)
 
     def _later_release(self, tickets: list[Ticket]) -> None:

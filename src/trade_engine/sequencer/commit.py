@@ -89,11 +89,12 @@ class Writer:
         try:
             await self._statement.fetchval(*arguments, timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
-            if error.sqlstate == "TE001":
+            code = error.sqlstate or ""
+            if code == "TE001":
                 raise Fenced(str(error)) from error
-            if error.sqlstate is not None and error.sqlstate[:2] in ("08", "57"):
+            if code[:2] in ("08", "57"):
                 raise CommitUnknown(str(error)) from error
-            raise CommitRefused(f"{error.sqlstate}: {error}") from error
+            raise CommitRefused(f"{code}: {error}") from error
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             raise CommitUnknown(repr(error)) from error
         except (ValueError, OverflowError, TypeError) as error:

@@ -243,8 +243,8 @@ class Sequencer:
             decoded.extend(happened)
             acknowledgements.append((work, outcome))
         if sequence == previous and not changes.instructions:
-            for work, outcome in acknowledgements:
-                work.resolve(outcome)
+            for work, nothing in acknowledgements:
+                work.resolve(nothing)
             return None
         return self._journal(memory, previous, sequence, time_us, changes, commands, events, acknowledgements, decoded)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 import structlog
 
@@ -19,7 +18,7 @@ from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.memory import MarketView, Memory
 from trade_engine.storage.order_rows import ORDER_COLUMNS, order_from_row
-from trade_engine.storage.types import Connection
+from trade_engine.storage.types import Connection, Record
 
 log = structlog.get_logger(__name__)
 
@@ -143,26 +142,14 @@ def resting_of(order: Order, market: Market) -> Resting:
     )
 
 
-async def _sync_markets(connection: Connection, configured: Sequence[Market]) -> list[tuple[Market, asyncpg.Record]]:
+async def _sync_markets(connection: Connection, configured: Sequence[Market]) -> list[tuple[Market, Record]]:
     """Every configured market with its row; new ones get one, changed scales are refused."""
     known = {row["symbol"]: row for row in await connection.fetch("SELECT * FROM markets")}
     next_id = max((row["market_id"] for row in known.values()), default=0) + 1
     synced = []
     for market in configured:
-        row = known.pop(market.symbol, None)
-        if row is None:
-            row = await connection.fetchrow(
-                "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, state)"
-                " VALUES ($1, $2, $3, $4, $5::BIGINT * 0.00000001, $6::BIGINT * 0.00000001, $7) RETURNING *",
-                next_id,
-                market.symbol,
-                market.base,
-                market.quote,
-                market.tick_size,
-                market.lot_size,
-                market.state.name,
-            )
-            next_id += 1
+        row = known.pop(market.symbol, None) or await _insert_market(connection, market, next_id)
+        next_id = max(next_id, row["market_id"] + 1)
         scales = (_units(row["tick_size"]), _units(row["lot_size"]))
         if scales != (market.tick_size, market.lot_size):
             raise RecoveryError(
@@ -178,7 +165,24 @@ async def _sync_markets(connection: Connection, configured: Sequence[Market]) ->
     return synced
 
 
-def _market_memory(market: Market, row: asyncpg.Record) -> MarketMemory:
+async def _insert_market(connection: Connection, market: Market, market_id: int) -> Record:
+    row = await connection.fetchrow(
+        "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, state)"
+        " VALUES ($1, $2, $3, $4, $5::BIGINT * 0.00000001, $6::BIGINT * 0.00000001, $7) RETURNING *",
+        market_id,
+        market.symbol,
+        market.base,
+        market.quote,
+        market.tick_size,
+        market.lot_size,
+        market.state.name,
+    )
+    if row is None:
+        raise RecoveryError(f"markets: {market.symbol} could not be added")
+    return row
+
+
+def _market_memory(market: Market, row: Record) -> MarketMemory:
     return MarketMemory(
         last_price=_units(row["last_price"]) // market.tick_size,
         state=MarketState[row["state"]],
@@ -213,7 +217,7 @@ def _check_book(book: Book, market: Market) -> None:
         raise RecoveryError(f"{market.symbol}: the book is crossed, bid {bid} against ask {ask} (ticks)")
 
 
-async def _fill_ticker(connection: Connection, view: MarketView, row: asyncpg.Record) -> None:
+async def _fill_ticker(connection: Connection, view: MarketView, row: Record) -> None:
     """The last day's trades, minute by minute, as the ticker would have folded them."""
     minutes = await connection.fetch(
         f"SELECT (extract(epoch FROM executed_at) * 1000000)::BIGINT / {MINUTE_US} * {MINUTE_US} AS start_us,"
@@ -225,8 +229,8 @@ async def _fill_ticker(connection: Connection, view: MarketView, row: asyncpg.Re
     )
     view.ticker.last_price = _units(row["last_price"])
     for m in minutes:
-        values = [_units(m[name]) for name in ("open", "high", "low", "close", "volume", "quote_volume")]
-        view.ticker.add_minute(Minute(m["start_us"], *values, m["trades"]))
+        prices = {name: _units(m[name]) for name in ("high", "low", "close", "volume", "quote_volume")}
+        view.ticker.add_minute(Minute(m["start_us"], _units(m["open"]), **prices, trades=m["trades"]))
 
 
 def _units(value: Any) -> int:
