@@ -60,8 +60,8 @@ class Admission:
     """Admits orders in micro-batches.
 
     Args:
-        gather_during_commit: wait with reserving until the sequencer is idle (the wallet shares its database), so
-            that batches stay large; off for a wallet of its own.
+        with_cancels: let the sequencer wait a moment for orders that are being admitted before it commits cancels
+            alone, so that batches stay large; off for a wallet of its own, which may be slow.
         queue: how many requests may wait; one more is refused with 503.
     """
 
@@ -74,7 +74,7 @@ class Admission:
         failpoints: Failpoints,
         epoch: Callable[[], int],
         *,
-        gather_during_commit: bool = True,
+        with_cancels: bool = True,
         queue: int = 10_000,
     ) -> None:
         self._sequencer = sequencer
@@ -83,7 +83,7 @@ class Admission:
         self._clock = clock
         self._failpoints = failpoints
         self._epoch = epoch
-        self._gather = gather_during_commit
+        self._with_cancels = with_cancels
         self._limit = queue
         self._waiting: deque[Ticket] = deque()
         self._wake = asyncio.Event()
@@ -126,12 +126,11 @@ class Admission:
         """Admit micro-batches until cancelled."""
         while True:
             await self._wake.wait()
-            if self._gather:
-                await self._sequencer.idle()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MICRO_BATCH))]
             if not self._waiting:
                 self._wake.clear()
-            self._sequencer.begin_admission()
+            if self._with_cancels:
+                self._sequencer.begin_admission()
             try:
                 await self._admit(batch)
             except EngineError as error:
@@ -143,7 +142,8 @@ class Admission:
                 log.exception("admission broke down")
                 _fail(batch, error)
             finally:
-                self._sequencer.end_admission()
+                if self._with_cancels:
+                    self._sequencer.end_admission()
 
     async def _admit(self, batch: list[Ticket]) -> None:
         batch = await self._drop_replays(batch)

@@ -16,6 +16,7 @@ from trade_engine.sequencer.journal import JournalBatch
 from trade_engine.storage.types import Connection
 
 _PARAMETERS = 84
+_SETTINGS = {"application_name": "trade-engine writer"}
 _CALL = f"SELECT commit_batch({', '.join(f'${n}' for n in range(1, _PARAMETERS + 1))})"
 
 
@@ -58,8 +59,7 @@ class Writer:
             OSError, asyncpg.PostgresError: the database is not to be reached.
         """
         await self.close()
-        self._connection = await asyncpg.connect(self._url, timeout=self._timeout_s)
-        await self._connection.execute("SET application_name = 'trade-engine writer'")
+        self._connection = await asyncpg.connect(self._url, timeout=self._timeout_s, server_settings=_SETTINGS)
         row = await self._connection.fetchrow(
             "UPDATE engine_state SET epoch = epoch + 1 WHERE id = 1 RETURNING *", timeout=60
         )

@@ -80,7 +80,6 @@ class Sequencer:
         self._on_committed = on_committed
         self._queue: deque[Work] = deque()
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
         self._admitting = 0
         self._admitted = asyncio.Event()
         self._memory: Memory | None = None
@@ -118,10 +117,6 @@ class Sequencer:
         self._queue.extend(works)
         self._wake.set()
 
-    async def idle(self) -> None:
-        """Wait until no batch is under way and none waits."""
-        await self._idle.wait()
-
     def begin_admission(self) -> None:
         """Say that orders are about to arrive together: a batch of cancels alone waits for them a moment."""
         self._admitting += 1
@@ -158,11 +153,9 @@ class Sequencer:
 
     async def _gather(self) -> list[Work]:
         if not self._queue:
-            self._idle.set()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._seconds_to_expiry())
-        self._idle.clear()
         if self._admitting and self._queue:
             try:
                 await asyncio.wait_for(self._admitted.wait(), 0.01)
