@@ -1,1 +1,2 @@
-def run_core_benchmark(*, messages, seed): return {}
+def run_core_benchmark(*, messages, seed):
+    return {}
