@@ -183,7 +183,8 @@ class Api:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            parts += message.get("body", b"")
+            part: bytes = message.get("body", b"")
+            parts += part
             if len(parts) > limit:
                 raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
             if not message.get("more_body", False):
@@ -226,7 +227,7 @@ def _request_id(headers: Headers) -> str:
 
 def _content(answer: Answer, request_id: str) -> bytes:
     if answer.plain:
-        return bytes(_encode(answer.data))
+        return _encode(answer.data)
     meta = _meta(request_id)
     if answer.meta:
         meta = meta[:-1] + b"," + _encode(answer.meta)[1:]
