@@ -50,6 +50,7 @@ _SAFE: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+_WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
@@ -126,7 +127,7 @@ class Api:
         route = self._route(scope)
         principal = self._authenticate(route, headers)
         self._limit(route, principal, scope, extra)
-        body = await self._body(receive, headers) if scope["method"] == "POST" else b""
+        body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
         return await route.handler(Call(self._services, Request(scope), principal, body))
 
     def _route(self, scope: Scope) -> Route:

@@ -31,6 +31,8 @@ _V1: Final = "/api/v1"
 ROUTES: Final = (
     Route("POST", f"{_V1}/orders", orders.place, TRADER, ORDERS),
     Route("DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS),
+    Route("PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS),
+    Route("DELETE", f"{_V1}/orders", orders.cancel_all, TRADER, ORDERS),
     Route("GET", f"{_V1}/orders", orders.list_orders, TRADER, QUERIES),
     Route("GET", f"{_V1}/orders/{{order_id}}", orders.get, TRADER, QUERIES),
     Route("GET", f"{_V1}/balances", account.balances, TRADER, QUERIES),

@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from trade_engine.domain.commands import Command, CommandKind
-from trade_engine.domain.enums import MarketState, OrderStatus, OrderType, Side
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag
+from trade_engine.domain.enums import MarketState, OrderStatus, OrderType
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order
 from trade_engine.marketdata.ticker import MINUTE_US, Minute
@@ -119,6 +119,7 @@ def configure_commands(memory: Memory) -> list[Command]:
 def resting_of(order: Order, market: Market) -> Resting:
     """An open order as the core knows it, in ticks and lots."""
     lot, tick = market.lot_size, market.tick_size
+    limited = order.flags & OrderFlag.LIMITED_NOTIONAL
     return Resting(
         order_id=order.sequence,
         user=order.user,
@@ -135,7 +136,7 @@ def resting_of(order: Order, market: Market) -> Resting:
         display=order.display // lot,
         display_remaining=order.display_remaining // lot,
         max_notional=order.max_notional // market.notional_unit,
-        spent_notional=order.filled_notional // market.notional_unit if order.side is Side.BUY else 0,
+        spent_notional=order.filled_notional // market.notional_unit if limited else 0,
         expires_us=order.expires_us,
         linked_id=order.linked_id,
         priority=order.priority,

@@ -10,8 +10,9 @@ import asyncpg
 import msgspec
 
 from trade_engine.domain.commands import Command, CommandKind, decode_commands
-from trade_engine.domain.enums import FeeAsset, OrderStatus, Reason
+from trade_engine.domain.enums import FeeAsset, OrderStatus, OrderType, Reason
 from trade_engine.domain.events import decode_events
+from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, Trade
 from trade_engine.matching.markets import MarketBooks
@@ -176,7 +177,7 @@ class Replay:
             created_us=command.time_us,
             updated_us=command.time_us,
             **_UNTOUCHED,
-            hold=stored.reserved,
+            **_first_hold(stored, command, market),
         )
 
     def _compare_order(self, order: Order) -> None:
@@ -197,6 +198,17 @@ class Replay:
             stored = msgspec.structs.replace(stored, settlement_status=trade.settlement_status)
         if stored != trade:
             self.report.differ("trades", f"trade {trade.trade_id} differs from {stored}")
+
+
+def _first_hold(stored: Order, command: Command, market: Market) -> dict[str, int]:
+    """What a PLACE had reserved: as stored, but for orders that an amendment may have topped up since."""
+    reserved = stored.reserved
+    if command.type != OrderType.MARKET:
+        ticks = command.max_notional or command.price * command.quantity
+        highest = max(stored.maker_fee, stored.taker_fee)
+        quantity, notional = command.quantity * market.lot_size, ticks * market.notional_unit
+        reserved = initial_hold(stored.side, quantity, notional, highest, stored.fee_asset)
+    return {"reserved": reserved, "hold": reserved}
 
 
 _UNTOUCHED: Final[dict[str, Any]] = {

@@ -1,0 +1,2 @@
+def run_core_benchmark(*, messages, seed):
+    return {}
