@@ -245,7 +245,7 @@ def _request_id(headers: Headers) -> str:
 
 def _content(answer: Answer, request_id: str) -> bytes:
     if answer.plain:
-        return _encode(answer.data)
+        return bytes(_encode(answer.data))
     meta = _meta(request_id)
     if answer.meta:
         meta = meta[:-1] + b"," + _encode(answer.meta)[1:]
