@@ -190,7 +190,7 @@ class Api:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            part = message.get("body", b"")
+            part: bytes = message.get("body", b"")
             size += len(part)
             if size <= limit:
                 body += part
@@ -245,7 +245,7 @@ def _request_id(headers: Headers) -> str:
 
 def _content(answer: Answer, request_id: str) -> bytes:
     if answer.plain:
-        return bytes(_encode(answer.data))
+        return _encode(answer.data)
     meta = _meta(request_id)
     if answer.meta:
         meta = meta[:-1] + b"," + _encode(answer.meta)[1:]
