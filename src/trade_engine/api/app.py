@@ -22,6 +22,7 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
+from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.call import Answer, Call, Pending, Services
 from trade_engine.api.limits import Verdict, make_limiters
 from trade_engine.api.problems import (
@@ -65,9 +66,10 @@ def create_app(
     limits: LimitSettings,
     settings: ApiSettings,
     pending: Pending,
+    backoffice: BackOffice,
 ) -> ASGIApp:
     """The REST API over an engine."""
-    services = Services(engine, wallet, queries, verifier, make_limiters(limits), settings, pending)
+    services = Services(engine, wallet, queries, verifier, make_limiters(limits), settings, pending, backoffice)
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
     app: ASGIApp = Api(services, routes)
     if settings.cors_origins:

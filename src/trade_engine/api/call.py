@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
+from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.limits import Limiter
 from trade_engine.api.settings import ApiSettings
 from trade_engine.domain.errors import InvalidRequest
@@ -30,8 +31,10 @@ class Services:
         limiters: dict[str, Limiter],
         settings: ApiSettings,
         pending: Pending,
+        backoffice: BackOffice,
     ) -> None:
         self.pending = pending
+        self.backoffice = backoffice
         self.engine = engine
         self.wallet = wallet
         self.queries = queries

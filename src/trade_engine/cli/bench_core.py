@@ -117,9 +117,7 @@ def _swept_orders() -> list[Message]:
 def _sweep(book: Book) -> int:
     """Nanoseconds for one per-call order that takes every ask, its answer (one tuple a trade) included."""
     started = perf_counter_ns()
-    trades = book.place(
-        _SWEPT_ORDERS + 1, 1, Side.BUY, 0, _SWEPT_ORDERS, int(OrderType.MARKET), int(TimeInForce.IOC)
-    )
+    trades = book.place(_SWEPT_ORDERS + 1, 1, Side.BUY, 0, _SWEPT_ORDERS, int(OrderType.MARKET), int(TimeInForce.IOC))
     took = perf_counter_ns() - started
     if len(trades) != _SWEPT_ORDERS or len(book):
         raise AssertionError(f"the sweep made {len(trades)} trades and left {len(book)} orders")

@@ -261,7 +261,8 @@ class Admission:
         try:
             outcomes = await self._wallet.reserve_many(reserves, self._epoch())
         except WalletUnavailable as error:
-            self._later_release(tickets)
+            if error.sent:
+                self._later_release(tickets)
             raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed") from error
         refused = {}
         for reserve, outcome in zip(reserves, outcomes, strict=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +18,7 @@ from trade_engine.sequencer.amending import Amendment, amend_work, check_amendme
 from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.memory import MarketView
-from trade_engine.sequencer.orphans import orphan_releases
+from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_command, configure_commands
 from trade_engine.sequencer.requests import DepthView, Placed, TickerView
@@ -26,7 +26,7 @@ from trade_engine.sequencer.work import cancel_work, command_work, release_work
 from trade_engine.storage.markets import insert_market, update_market
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.storage.types import Pool
-from trade_engine.wallet.port import Reserve, Wallet, WalletUnavailable
+from trade_engine.wallet.port import Release, Reserve, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,7 @@ class EngineService:
     Args:
         markets: as configured; shown even while the engine recovers.
         pool: for reading.
+        earlier_excess: what writers before an epoch reserved and nothing needs; asked once that epoch is the wallet's.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class EngineService:
         clock: Clock,
         markets: Sequence[Market],
         epoch: Callable[[], int],
+        earlier_excess: Callable[[int], Awaitable[list[Release]]],
     ) -> None:
         self._epoch = epoch
+        self._earlier_excess = earlier_excess
         self._sequencer = sequencer
         self._admission = admission
         self._wallet = wallet
@@ -74,7 +77,7 @@ class EngineService:
         ]
         works = [command_work(command) for command in configure_commands(self._sequencer.memory)]
         await self._wallet.reserve_many([], self._epoch())
-        orphans = await orphan_releases(self._pool, self._epoch())
+        orphans = orphan_instructions(await self._earlier_excess(self._epoch()))
         if orphans:
             log.warning("releasing orphaned reservations", count=len(orphans))
             works.append(release_work(orphans))
