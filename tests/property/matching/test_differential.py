@@ -19,4 +19,7 @@ def test_both_books_give_the_same_events_and_state_hash() -> None:
     seed = int(os.environ.get("DIFFERENTIAL_SEED") or random.SystemRandom().getrandbits(32))
     print(f"differential: {_COMMANDS} commands, seed {seed}")
     counts = differential.run(_COMMANDS, seed)
-    assert set(counts) == {int(kind) for kind in EventKind}, "a kind of event never happened"
+    print(differential.show(counts))
+    refused = sum(count for (kind, _), count in counts.items() if kind == EventKind.REJECTED)
+    assert refused < 0.15 * _COMMANDS, f"{refused} of {_COMMANDS} commands were refused: the flow tests too little"
+    assert not differential.never(counts)
