@@ -206,6 +206,6 @@ class RandomFlow:
             price=maybe(40_000, 120_000),
             stop_price=maybe(0, 8_000),
             quantity=maybe(1, 2_500),
-            display=maybe(2, 9),
+            display=maybe(3, 12) if draw.getrandbits(1) else 0,
             max_notional=maybe(1, 6) if draw.getrandbits(5) else -1,
         )
