@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
+from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.call import Answer, Call, Pending, Services
 from trade_engine.api.limits import Verdict, make_limiters
 from trade_engine.api.problems import (
@@ -49,7 +50,8 @@ _SAFE: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
-_encode = msgspec.json.Encoder().encode
+_WITH_BODY: Final = frozenset(("POST", "PATCH"))
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -61,9 +63,10 @@ def create_app(
     limits: LimitSettings,
     settings: ApiSettings,
     pending: Pending,
+    backoffice: BackOffice,
 ) -> ASGIApp:
     """The REST API over an engine."""
-    services = Services(engine, wallet, queries, verifier, make_limiters(limits), settings, pending)
+    services = Services(engine, wallet, queries, verifier, make_limiters(limits), settings, pending, backoffice)
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
     app: ASGIApp = Api(services, routes)
     if settings.cors_origins:
@@ -124,7 +127,7 @@ class Api:
         route = self._route(scope)
         principal = self._authenticate(route, headers)
         self._limit(route, principal, scope, extra)
-        body = await self._body(receive, headers) if scope["method"] == "POST" else b""
+        body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
         return await route.handler(Call(self._services, Request(scope), principal, body))
 
     def _route(self, scope: Scope) -> Route:
@@ -182,7 +185,8 @@ class Api:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            parts += message.get("body", b"")
+            part: bytes = message.get("body", b"")
+            parts += part
             if len(parts) > limit:
                 raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
             if not message.get("more_body", False):
