@@ -182,6 +182,7 @@ class TradeEngine:
         self._stack.push_async_callback(self.engine.stop)
         self._run("settlement", self.settlement.run())
         self._stack.callback(self.settlement.stop)
+        self.dead_letters = DeadLetters(self.pool, self.wallet)
         self.reconciler = Reconciler(self.pool, self.wallet, wall_clock_us)
         self._run("reconciliation", self.reconciler.keep_running(self.config.settlement.reconcile_every_s))
 
@@ -220,7 +221,7 @@ class TradeEngine:
                 echo_route=config.server.echo_route,
             ),
             lambda user_id: pending_proceeds(self.pool, user_id),
-            BackOffice(self.pool, DeadLetters(self.pool, self.wallet), self.reconciler),
+            BackOffice(self.pool, self.dead_letters, self.reconciler),
         )
         self.api = ApiServer(
             self.app,
