@@ -28,9 +28,7 @@ _MARKET: Final = 1
 Trade = tuple[int, int]
 
 
-def replay_file(
-    path: Path, book_kind: str, progress: Callable[[int, int], None]
-) -> tuple[dict[str, Any], list[Trade]]:
+def replay_file(path: Path, book_kind: str, progress: Callable[[int, int], None]) -> tuple[dict[str, Any], list[Trade]]:
     """Replay a commands file on an empty book; figures, and the trades as (price, quantity) in units of 1e-8.
 
     ``progress`` is told how many commands of how many are done.  Only matching is timed, not reading.
@@ -44,7 +42,7 @@ def replay_file(
         for line in read_lines(path)
     )
     commands = _commands(orders, FILE_TICK, FILE_LOT)
-    book = new_book(_MARKET, cast(BookKind, book_kind))
+    book = new_book(_MARKET, cast("BookKind", book_kind))
     batches = [encode_commands(commands[at : at + _BATCH]) for at in range(0, len(commands), _BATCH)]
     events = []
     took = 0
