@@ -30,6 +30,7 @@ from trade_engine.matching.codes import (
     FINE,
     GTD,
     LIMITED_NOTIONAL,
+    OPEN,
     PENDING,
     PLACE,
     POST_ONLY,
@@ -101,8 +102,8 @@ class ReferenceBook:
         """Place one order; see ``protocol.Book.place``."""
         return self._call(
             Command(
-                PLACE, 0, 0, self._state.market_id, order_id, user, side, order_type,
-                time_in_force, stp, flags, price=price, quantity=quantity, max_notional=max_notional,
+                PLACE, 0, 0, self._state.market_id, order_id, user, side, order_type, time_in_force, stp, flags,
+                0, 0, price, quantity, 0, 0, max_notional,
             )
         )  # fmt: skip
 
@@ -131,11 +132,13 @@ class ReferenceBook:
         if c.kind == TICK:
             self._tick(c)
             return
-        self._expire(c.time_us, 0)
-        refusal = checks.check_state(book, c)
-        if refusal:
-            book.reject(c.order_id, refusal)
-            return
+        if book.expiries:
+            self._expire(c.time_us, 0)
+        if book.state != OPEN:
+            refusal = checks.check_state(book, c)
+            if refusal:
+                book.reject(c.order_id, refusal)
+                return
         self._carry_out[c.kind](c)
 
     def _place(self, c: Command) -> None:
@@ -169,7 +172,8 @@ class ReferenceBook:
             self._trigger(order)
         else:
             take(book, order)
-        self._cascade()
+        if book.trade_high:
+            self._cascade()
 
     def _trigger(self, order: Order) -> None:
         """A stop, out of everything by now, enters the market."""
