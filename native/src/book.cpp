@@ -269,6 +269,13 @@ i64 Book::next_expiry() {
     return order == nullptr ? 0 : order->expires_us;
 }
 
-u64 Book::memory_bytes() const { return pool_.capacity() * sizeof(Order) + orders_.bytes(); }
+u64 Book::memory_bytes() const {
+    // A node of std::map is its colour and three pointers beside the pair; an allocation costs two words more.
+    constexpr u64 node_bytes = sizeof(std::pair<const i64, Level>) + 6 * sizeof(void*);
+    u64 levels = 0;
+    for (const Side side : {BUY, SELL}) levels += ladders_[side].levels().size() + stops_[side].levels().size();
+    return pool_.capacity() * sizeof(Order) + orders_.bytes() + user_orders_.bytes() + levels * node_bytes +
+           dirty_.capacity() * sizeof(Order*) + due_.capacity() * sizeof(Due) + events_.capacity() * sizeof(Event);
+}
 
 }  // namespace trade_engine

@@ -12,24 +12,23 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any, Final
 
-from trade_engine.cli.bench_flow import LIVE_ORDERS, MARKET_ID, Message, encode_batches, make_flow
+from trade_engine.cli.bench_flow import LIVE_ORDERS, MARKET_ID, Message, encode_batches, lined_up, make_flow
 from trade_engine.domain.enums import OrderType, Side, TimeInForce
 from trade_engine.matching.books import BookKind, new_book
-from trade_engine.matching.native import NativeBook
 from trade_engine.matching.protocol import Book
 
-_ROUNDS: Final = 5
 _BATCH: Final = 1_000
 #: How much of the flow the reference book is given: enough for a steady figure, little enough to wait for.
 _REFERENCE_MESSAGES: Final = 100_000
 _SWEPT_ORDERS: Final = 10_000
 _SWEPT_LEVELS: Final = 500
+_SWEEPS: Final = 5
 _CHANGES: Final = 100_000
 _MIDDLE: Final = 5_000_000
 
 
-def run_core_benchmark(*, messages: int, seed: int) -> dict[str, Any]:
-    """Measure both books.
+def run_core_benchmark(*, messages: int, seed: int, crowd: int = 1_000_000, rounds: int = 5) -> dict[str, Any]:
+    """Measure both books on ``messages`` of the flow, and on books of up to ``crowd`` resting orders, so many rounds.
 
     Raises:
         RuntimeError: the native book is not built.
@@ -38,25 +37,27 @@ def run_core_benchmark(*, messages: int, seed: int) -> dict[str, Any]:
     filling = encode_batches(flow.filling, _BATCH)
     batches = encode_batches(flow.messages, _BATCH, len(flow.filling) + 1)
     swept = encode_batches(_swept_orders(), _BATCH)
-    part = flow.messages[:_REFERENCE_MESSAGES]
+    calls = lined_up(flow.messages)
+    part = calls[:_REFERENCE_MESSAGES]
     native, reference, batched, sweeps = [], [], [], []
     with _quiet_heap():
-        for _ in range(_ROUNDS):
-            native.append(_per_second(len(flow.messages), _call_each(_filled("native", filling), flow.messages)))
-            batched.append(_per_second(len(flow.messages), _apply_each(_filled("native", filling), batches)))
-            sweeps.append(_per_second(_SWEPT_ORDERS, _sweep(_filled("native", swept))))
+        for _ in range(rounds):
+            native.append(_per_second(len(calls), _call_each(_filled("native", filling), calls)))
+            batched.append(_per_second(len(calls), _apply_each(_filled("native", filling), batches)))
+            sweeps += [_per_second(_SWEPT_ORDERS, _sweep(_filled("native", swept))) for _ in range(_SWEEPS)]
             reference.append(_per_second(len(part), _call_each(_filled("reference", filling), part)))
+            gc.collect()  # the reference book's orders are rings of objects: not the next round's to clear away
         figures: dict[str, Any] = {
             "per_call_per_s": round(median(native)),
             "reference_per_call_per_s": round(median(reference)),
             "batch_per_s": round(median(batched)),
             "sweep_matches_per_s": round(median(sweeps)),
         }
-        figures |= _latencies(_filled("native", filling), flow.messages)
-        figures |= _size_ratios(seed)
+        figures |= _latencies(_filled("native", filling), calls)
+        figures |= _size_ratios(seed, crowd, rounds)
     return figures | {
         "messages": messages,
-        "rounds": _ROUNDS,
+        "rounds": rounds,
         "live_orders": round(flow.live_orders),
         "load": f"one thread, seed {seed}, 55 % limits, 5 % IOC and market, 40 % cancels, "
         f"{LIVE_ORDERS} live orders, batches of {_BATCH}",
@@ -85,7 +86,7 @@ def _filled(kind: BookKind, batches: Sequence[bytes]) -> Book:
     return book
 
 
-def _call_each(book: Book, messages: Sequence[Message]) -> int:
+def _call_each(book: Book, messages: Sequence[tuple[int, ...]]) -> int:
     """Nanoseconds for one Python call a message."""
     place, cancel = book.place, book.cancel
     started = perf_counter_ns()
@@ -124,7 +125,7 @@ def _sweep(book: Book) -> int:
     return took
 
 
-def _latencies(book: Book, messages: Sequence[Message]) -> dict[str, float]:
+def _latencies(book: Book, messages: Sequence[tuple[int, ...]]) -> dict[str, float]:
     """Time of each single call, the clock's own reading included."""
     place, cancel, clock = book.place, book.cancel, perf_counter_ns
     times = [0] * len(messages)
@@ -147,13 +148,13 @@ def _latencies(book: Book, messages: Sequence[Message]) -> dict[str, float]:
     }
 
 
-def _size_ratios(seed: int) -> dict[str, float]:
+def _size_ratios(seed: int, crowd: int, rounds: int) -> dict[str, float]:
     """What a message costs on large and wide books against small and narrow ones, and what an order weighs."""
     rng = random.Random(seed)
-    small, _ = _crowd(rng, orders=1_000, levels=1_000)
-    large, weight = _crowd(rng, orders=1_000_000, levels=10_000)
-    narrow, _ = _crowd(rng, orders=200_000, levels=1_000)
-    wide, _ = _crowd(rng, orders=200_000, levels=200_000)
+    small, _ = _crowd(rng, orders=crowd // 1_000, levels=1_000, rounds=rounds)
+    large, weight = _crowd(rng, orders=crowd, levels=1_000, rounds=rounds)
+    narrow, _ = _crowd(rng, orders=crowd // 5, levels=1_000, rounds=rounds)
+    wide, _ = _crowd(rng, orders=crowd // 5, levels=crowd // 5, rounds=rounds)
     return {
         "cost_ratio_1m_vs_1k": round(large / small, 2),
         "wide_book_ratio": round(wide / narrow, 2),
@@ -161,11 +162,13 @@ def _size_ratios(seed: int) -> dict[str, float]:
     }
 
 
-def _crowd(rng: random.Random, *, orders: int, levels: int) -> tuple[float, float]:
+def _crowd(rng: random.Random, *, orders: int, levels: int, rounds: int) -> tuple[float, float]:
     """Median nanoseconds a message on a book of so many resting orders, and its bytes an order.
 
     The messages come in pairs: cancel an order chosen at random, place one at a price chosen at random.
     """
+    from trade_engine.matching.native import NativeBook
+
     book = NativeBook(MARKET_ID)
     live = list(range(1, orders + 1))
     for at in range(0, orders, _BATCH):
@@ -173,14 +176,14 @@ def _crowd(rng: random.Random, *, orders: int, levels: int) -> tuple[float, floa
             book.apply(batch)
     weight = book.memory_bytes() / orders
     costs, next_id = [], orders + 1
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         messages = []
         for _ in range(_CHANGES // 2):
             place = int(rng.random() * orders)
             messages += [Message(live[place]), _scattered(rng, next_id, levels)]
             live[place] = next_id
             next_id += 1
-        costs.append(_call_each(book, messages) / len(messages))
+        costs.append(_call_each(book, lined_up(messages)) / len(messages))
     if len(book) != orders:
         raise AssertionError(f"{len(book)} orders are live instead of {orders}")
     return median(costs), weight

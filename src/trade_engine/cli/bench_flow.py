@@ -6,6 +6,8 @@ Nothing here is timed.
 """
 
 import random
+from array import array
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from trade_engine.domain.commands import Command, CommandKind, encode_commands
@@ -55,7 +57,16 @@ def make_flow(count: int, seed: int) -> Flow:
     return Flow(filling, messages, sum(live) / max(len(live), 1))
 
 
-def encode_batches(messages: list[Message], batch: int, first_sequence: int = 1) -> list[bytes]:
+def lined_up(messages: Sequence[Message]) -> list[tuple[int, ...]]:
+    """The same messages, made anew one behind the other in memory.
+
+    A caller has just made what it passes; messages scattered over a large heap would measure the memory instead.
+    """
+    columns = [array("q", column) for column in zip(*messages, strict=True)]
+    return list(zip(*columns, strict=True))
+
+
+def encode_batches(messages: Sequence[Message], batch: int, first_sequence: int = 1) -> list[bytes]:
     """The same messages as command records, ``batch`` to a batch."""
     commands = [_command(message, sequence) for sequence, message in enumerate(messages, first_sequence)]
     return [encode_commands(commands[at : at + batch]) for at in range(0, len(commands), batch)]
