@@ -276,11 +276,7 @@ async def permanent_refusal(drill: Drill) -> Case:
         " AND (SELECT count(*) FROM trades x WHERE x.buyer_order_id = o.order_id) = 1 LIMIT 1",
         before,
     )
-<<<<<<< HEAD
-    assert victim is not None, "no trade fits"
-=======
     assert victim is not None, "no order was filled by one trade alone"
->>>>>>> money
     order, user, number = victim["buyer_order_id"], victim["buyer_user_id"], str(uuid.uuid4())
     need = victim["need"]
     [taken] = await drill.ledger.release_many([Release(order, user, "USDT", need, number)])
