@@ -247,7 +247,7 @@ std::pair<i128, i128> Book::walk(Side side, i64 quantity, i64 price) const {
     const i128 wanted = std::max<i64>(quantity, 0);
     i128 left = wanted, notional = 0;
     for (const auto& [key, level] : ladders_[1 - side].levels()) {
-        if (left == 0 || (price != 0 && key > (side == BUY ? price : -price))) break;
+        if (left == 0 || (price != 0 && key > (side == BUY ? i128{price} : -i128{price}))) break;
         const i128 lots = std::min(left, level.total);
         left -= lots;
         notional += lots * level.price;

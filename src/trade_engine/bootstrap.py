@@ -1,6 +1,6 @@
 """The one place where everything is wired, in the order in which it starts.
 
-    1 database -> 2 wallet -> 3 settlement -> 4 sequencer and admission -> 5 API
+    1 database -> 2 wallet -> 3 settlement -> 4 sequencer and admission -> 5 reconciliation -> 6 API
 
 Nothing below this module knows the configuration; everything gets plain values from here.
 """
@@ -12,7 +12,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 import structlog
@@ -20,6 +20,7 @@ import structlog
 from trade_engine import __version__
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TRADER, TokenVerifier, issue_token
+from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import (
     ApiSettings,
@@ -29,6 +30,7 @@ from trade_engine.api.settings import (
     TokenSettings,
     VerificationKey,
 )
+from trade_engine.bootstrap_wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
@@ -41,7 +43,10 @@ from trade_engine.sequencer.memory import Memory
 from trade_engine.sequencer.pipeline import Limits, Sequencer
 from trade_engine.sequencer.recovery import recover
 from trade_engine.sequencer.service import EngineService
+from trade_engine.settlement.dead_letters import DeadLetters
 from trade_engine.settlement.proceeds import pending_proceeds
+from trade_engine.settlement.reconcile import excess_reservations
+from trade_engine.settlement.reconciler import Reconciler, earlier_excess
 from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.embedded import EmbeddedPostgres, EmbeddedSettings, use_embedded
@@ -49,9 +54,10 @@ from trade_engine.storage.migrate import load_migrations, require_current, up
 from trade_engine.storage.partitions import create_partitions, keep_ahead
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.storage.queries import Queries
-from trade_engine.storage.types import Pool
-from trade_engine.wallet.port import Wallet
-from trade_engine.wallet.service import PostgresWallet
+from trade_engine.storage.types import Connection, Pool
+from trade_engine.wallet.audit import PostgresLedger
+from trade_engine.wallet.http_client import HttpWallet
+from trade_engine.wallet.port import AuditedWallet, Release
 
 log = structlog.get_logger(__name__)
 
@@ -118,11 +124,11 @@ class TradeEngine:
         self._run("partitions", keep_ahead(self.pool))
 
     def _start_wallet_and_settlement(self) -> None:
-        wallet, settlement = self.config.wallet, self.config.settlement
+        settlement = self.config.settlement
         self.clock = Clock()
-        self.wallet: Wallet = PostgresWallet(
-            self.pool, reserve_timeout_s=wallet.reserve_timeout_ms / 1e3, timeout_s=wallet.timeout_ms / 1e3
-        )
+        self.wallet = make_wallet(self.config, self.pool, self.secret)
+        if isinstance(self.wallet, HttpWallet):
+            self._stack.push_async_callback(self.wallet.aclose)
         self.settlement = SettlementWorker(
             self.pool,
             self.wallet,
@@ -158,16 +164,33 @@ class TradeEngine:
             self.clock,
             self.failpoints,
             lambda: self._writer.epoch,
+            with_cancels=self.config.wallet.mode != "http",
             queue=matching.queue,
         )
         self.engine = EngineService(
-            self.sequencer, admission, self.wallet, self.pool, self.clock, self.markets, lambda: self._writer.epoch
+            self.sequencer,
+            admission,
+            self.wallet,
+            self.pool,
+            self.clock,
+            self.markets,
+            lambda: self._writer.epoch,
+            self._earlier_excess,
         )
         self._stack.push_async_callback(self._writer.close)
         await self.engine.start()
         self._stack.push_async_callback(self.engine.stop)
         self._run("settlement", self.settlement.run())
         self._stack.callback(self.settlement.stop)
+        self.reconciler = Reconciler(self.pool, self.wallet, wall_clock_us)
+        self._run("reconciliation", self.reconciler.keep_running(self.config.settlement.reconcile_every_s))
+
+    async def _earlier_excess(self, epoch: int) -> list[Release]:
+        """Orphaned reservations of earlier writers; where the ledger is in this database, by one statement."""
+        if self.config.wallet.mode == "in_process":
+            async with self.pool.acquire() as connection:
+                return await excess_reservations(cast("Connection", connection), epoch)
+        return await earlier_excess(self.pool, self.wallet, epoch)
 
     async def _start_api(self) -> None:
         config = self.config
@@ -197,6 +220,7 @@ class TradeEngine:
                 echo_route=config.server.echo_route,
             ),
             lambda user_id: pending_proceeds(self.pool, user_id),
+            BackOffice(self.pool, DeadLetters(self.pool, self.wallet), self.reconciler),
         )
         self.api = ApiServer(
             self.app,
@@ -276,10 +300,14 @@ async def attached_url(config: Config, data_dir: Path) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def attached_wallet(url: str) -> AsyncIterator[Wallet]:
-    """For commands beside a server: the wallet, on a pool of its own."""
+async def attached_wallet(url: str, config: Config | None = None, secret: str = "") -> AsyncIterator[AuditedWallet]:
+    """For commands beside a server: the wallet; on a pool of its own, or the service that the configuration names."""
+    if config is not None and config.wallet.mode == "http":
+        async with contextlib.aclosing(cast("HttpWallet", make_wallet(config, cast("Pool", None), secret))) as remote:
+            yield remote
+        return
     pool = await open_pool(url, PoolSettings(max_open=2))
     try:
-        yield PostgresWallet(pool, reserve_timeout_s=30, timeout_s=30)
+        yield PostgresLedger(pool, reserve_timeout_s=30, timeout_s=30)
     finally:
         await close_pool(pool)

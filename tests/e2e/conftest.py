@@ -9,12 +9,11 @@ import pytest
 
 from tests.e2e.venue import Venue, markets_yaml
 from trade_engine.bootstrap import TradeEngine
-from trade_engine.config import load_config
+from trade_engine.config import Config, load_config
 
 
-@pytest.fixture
-async def venue(database_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
-    """A running engine with unused markets."""
+def engine_config(database_url: str) -> Config:
+    """Every option of the engine under test."""
     flags = {
         "database.url": database_url,
         "server.http_port": 0,
@@ -24,7 +23,13 @@ async def venue(database_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
         "rate_limit.public_per_s": 0,
         "settlement.retry_backoff_ms": 10,
     }
-    engine = TradeEngine(load_config(None, flags, {}), tmp_path)
+    return load_config(None, flags, {})
+
+
+@pytest.fixture
+async def venue(database_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
+    """A running engine with unused markets."""
+    engine = TradeEngine(engine_config(database_url), tmp_path)
     await engine.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{engine.api.port}", timeout=30) as http:

@@ -5,8 +5,6 @@ import json
 import uuid
 from typing import Any
 
-import pytest
-
 from tests.e2e.venue import Venue
 from trade_engine.domain.scale import UNIT
 
@@ -23,7 +21,7 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("negative price", {"price": "-100.00"}, 400, "INVALID_PRICE"),
     ("huge quantity", {"quantity": "90000000001"}, 400, "INVALID_QUANTITY"),
     ("huge price", {"price": "9" * 30}, 400, "INVALID_PRICE"),
-    ("huge notional", {"quantity": "900000", "price": "89999999999"}, 400, "INVALID_QUANTITY"),
+    ("huge notional", {"quantity": "900000", "price": "89999999999"}, 400, "NOTIONAL_OVERFLOW"),
     ("exponent", {"quantity": "1e3"}, 400, "INVALID_QUANTITY"),
     ("exponent price", {"price": "1E2"}, 400, "INVALID_PRICE"),
     ("a JSON number", {"quantity": 1}, 400, "INVALID_QUANTITY"),
@@ -38,34 +36,33 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "status", "code"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES])
-async def test_a_bad_order_is_refused(venue: Venue, change: dict[str, Any], status: int, code: str) -> None:
+async def test_a_bad_order_is_refused(venue: Venue) -> None:
     buyer = await venue.trader(USDT="1000")
-    answer = await buyer.post(GOOD | {"symbol": "T60/USDT"} | change)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (status, code), answer.text
-    assert error["message"]
-    assert error["details"].get("field")
+    for name, change, status, code in BODIES:
+        answer = await buyer.post(GOOD | {"symbol": "T60/USDT"} | change)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (status, code), f"{name}: {answer.text}"
+        assert error["message"], name
+        assert error["details"].get("field"), name
     assert await buyer.balance("USDT") == (1000 * UNIT, 0, 0)
     assert await buyer.get("/orders") == []
     assert await venue.book("T60/USDT") == ([], [])
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b'{"symbol": "T60/USDT"', "INVALID_JSON"),
-        (b"", "INVALID_JSON"),
-        (b"\xff\xfe", "INVALID_JSON"),
-        (b"[]", "INVALID_BODY"),
-        (b"{}", "MISSING_FIELD"),
-        (b"[" * 20_000, "INVALID_JSON"),
-    ],
-)
-async def test_a_bad_body_is_refused(venue: Venue, body: bytes, code: str) -> None:
+async def test_a_bad_body_is_refused(venue: Venue) -> None:
     buyer = await venue.trader(USDT="1000")
-    answer = await venue.http.post("/api/v1/orders", content=body, headers=buyer.headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
+    bodies = {
+        b'{"symbol": "T60/USDT"': "INVALID_JSON",
+        b"": "INVALID_JSON",
+        b"\xff\xfe": "INVALID_JSON",
+        b"[]": "INVALID_BODY",
+        b"{}": "MISSING_FIELD",
+        b"[" * 20_000: "INVALID_BODY",
+        b'{"symbol":' + b"[" * 20_000: "INVALID_SYMBOL",
+    }
+    for body, code in bodies.items():
+        answer = await venue.http.post("/api/v1/orders", content=body, headers=buyer.headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
 
 
 def _unsigned(venue: Venue, user_id: str) -> str:

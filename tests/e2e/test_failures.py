@@ -1,13 +1,14 @@
 """When something the engine needs is away or dies: nothing acknowledged is lost, nothing half done."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from tests.e2e.venue import Venue
 from trade_engine.domain.scale import UNIT
 from trade_engine.sequencer.verify import verify
-from trade_engine.wallet.port import WalletUnavailable
+from trade_engine.wallet.port import Outcome, SettleTrade, WalletUnavailable
 
 
 async def _verified(venue: Venue) -> None:
@@ -124,21 +125,35 @@ async def test_a_lost_commit_answer_is_an_unknown_outcome_and_the_repeat_tells(v
     assert (await buyer.balance("USDT"))[1] == 1001_000_000
 
 
-async def test_settlement_failure(venue: Venue) -> None:
-    """A trade whose settlement the wallet refuses is kept apart, and everything else settles."""
+async def test_settlement_failure(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trade whose settlement the wallet refuses becomes a dead letter; its neighbours settle all the same."""
     symbol = venue.market()
     base = symbol.split("/")[0]
     buyer = await venue.trader(USDT="1000")
     seller = await venue.trader(**{base: "10"})
-    running = venue.running
-    await running.settlement.pause()
-    await seller.order(symbol, "SELL", "1", "100.00")
-    await buyer.order(symbol, "BUY", "1", "100.00")
-    bought = await buyer.balance(base)
-    assert bought == (0, 0, UNIT), "proceeds are pending until settled"
-    await running.settlement.resume()
-    await venue.settled()
-    assert await buyer.balance(base) == (UNIT, 0, 0)
+    settle = venue.running.wallet.settle_many
+    planted: set[str] = set()
+
+    async def refuse_the_first(items: Sequence[SettleTrade]) -> list[Outcome]:
+        if not planted:
+            planted.add(items[0].trade_id)
+        outcomes = iter(await settle([item for item in items if item.trade_id not in planted]))
+        return [Outcome("PLANTED", message="refused") if i.trade_id in planted else next(outcomes) for i in items]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(venue.running.wallet, "settle_many", refuse_the_first)
+        await seller.order(symbol, "SELL", "3", "100.00")
+        for _ in range(3):
+            await buyer.order(symbol, "BUY", "1", "100.00")
+        await venue.settled()
+    trades = await buyer.get("/trades", symbol=symbol, scope="own")
+    assert sorted(trade["settlement_status"] for trade in trades) == ["FAILED", "SETTLED", "SETTLED"]
+    assert [trade["id"] for trade in trades if trade["settlement_status"] == "FAILED"] == list(planted)
+    assert await buyer.balance(base) == (2 * UNIT, 0, UNIT), "what is not settled is pending"
+    letter = await venue.running.pool.fetchrow("SELECT status, attempts, last_reason FROM settlement_instructions")
+    assert (letter["status"], letter["attempts"]) == ("FAILED", 3)
+    assert "PLANTED" in letter["last_reason"]
+    await _verified(venue)
 
 
 async def test_a_second_writer_fences_the_first(venue: Venue, database_url: str) -> None:

@@ -82,7 +82,7 @@ class Venue:
 
     def token(self, user_id: str, roles: tuple[str, ...] = ("trader",)) -> str:
         """A token of the venue for a user."""
-        return self.running.issue_token(user_id, roles)
+        return str(self.running.issue_token(user_id, roles))
 
     async def book(self, symbol: str) -> tuple[list[Any], list[Any]]:
         """Bids and asks as (price, quantity, number of orders)."""

@@ -5,9 +5,9 @@ The table is the one source: the router is built from it, and so will be whateve
 
 from typing import Final, NamedTuple
 
-from trade_engine.api.auth.tokens import TRADER
+from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
-from trade_engine.api.rest import account, market, orders, system
+from trade_engine.api.rest import account, admin, market, orders, system
 from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 
 #: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
@@ -31,6 +31,8 @@ _V1: Final = "/api/v1"
 ROUTES: Final = (
     Route("POST", f"{_V1}/orders", orders.place, TRADER, ORDERS),
     Route("DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS),
+    Route("PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS),
+    Route("DELETE", f"{_V1}/orders", orders.cancel_all, TRADER, ORDERS),
     Route("GET", f"{_V1}/orders", orders.list_orders, TRADER, QUERIES),
     Route("GET", f"{_V1}/orders/{{order_id}}", orders.get, TRADER, QUERIES),
     Route("GET", f"{_V1}/balances", account.balances, TRADER, QUERIES),
@@ -41,6 +43,12 @@ ROUTES: Final = (
     Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC),
     Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC),
     Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/admin/dead-letters", admin.list_dead_letters, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/dead-letters/{{id}}", admin.show_dead_letter, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/dead-letters/{{id}}/retry", admin.retry_dead_letter, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/dead-letters/{{id}}/resolve", admin.resolve_dead_letter, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/reconciliation", admin.last_reconciliation, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/reconciliation", admin.reconcile, ADMIN, QUERIES),
     Route("GET", "/health/live", system.live, OPEN, None),
     Route("GET", "/health/ready", system.ready, OPEN, None),
     Route("GET", "/health", system.live, OPEN, None),

@@ -14,6 +14,7 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
 from trade_engine.domain.rules import show_average
 from trade_engine.domain.scale import ScaleError, format_price, format_units, parse_units
+from trade_engine.sequencer.amending import Amendment
 
 
 class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -34,6 +35,14 @@ class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     expires_at: str | None = None
 
 
+class AmendBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of PATCH /orders/{order_id}: what to change; ``quantity`` is the new total."""
+
+    quantity: str | None = None
+    price: str | None = None
+    stop_price: str | None = None
+
+
 #: The code of a field that is missing, of the wrong type or unreadable.
 FIELD_CODES = {
     "symbol": "INVALID_SYMBOL",
@@ -50,6 +59,9 @@ FIELD_CODES = {
     "quote_amount": "INVALID_QUOTE_AMOUNT",
     "expires_at": "INVALID_EXPIRY",
 }
+
+#: Fields that are decimal strings.
+AMOUNTS = frozenset(("quantity", "price", "stop_price", "display_quantity", "quote_amount"))
 
 _SIDES = {side.name: side for side in Side}
 _TYPES = {kind.name: kind for kind in OrderType}
@@ -89,6 +101,25 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         quote_amount=_amount("quote_amount", body.quote_amount),
         expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at else 0,
     )
+
+
+def read_amend(body: AmendBody) -> Amendment:
+    """The change of a body.
+
+    Raises:
+        InvalidRequest: a field cannot be read, is zero, or nothing is to change.
+    """
+    change = Amendment(
+        quantity=_amount("quantity", body.quantity),
+        price=_amount("price", body.price),
+        stop_price=_amount("stop_price", body.stop_price),
+    )
+    for field in ("quantity", "price", "stop_price"):
+        if getattr(body, field) is not None and not getattr(change, field):
+            raise InvalidRequest(FIELD_CODES[field], f"{field} must be above 0", field=field, provided="0")
+    if change == Amendment():
+        raise InvalidRequest("MISSING_FIELD", "give quantity, price or stop_price", field="quantity")
+    return change
 
 
 def _word(field: str, text: str, words: dict[str, Any]) -> Any:

@@ -5,12 +5,15 @@ import click
 from trade_engine import __version__
 from trade_engine.cli.bench import bench
 from trade_engine.cli.config import config
+from trade_engine.cli.dead_letters import dead_letters
 from trade_engine.cli.deposit import deposit
 from trade_engine.cli.migrate import migrate
+from trade_engine.cli.reconcile import reconcile
 from trade_engine.cli.replay import replay
 from trade_engine.cli.serve import serve
 from trade_engine.cli.token import token
 from trade_engine.cli.verify import verify_command
+from trade_engine.cli.wallet import wallet_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -19,5 +22,17 @@ def main() -> None:
     """Trade Engine: orders in, trades matched, stored, settled and shown."""
 
 
-for _command in (serve, migrate, token, deposit, replay, verify_command, bench, config):
+for _command in (
+    serve,
+    migrate,
+    token,
+    deposit,
+    replay,
+    verify_command,
+    bench,
+    config,
+    wallet_command,
+    reconcile,
+    dead_letters,
+):
     main.add_command(_command)

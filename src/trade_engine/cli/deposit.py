@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from trade_engine.bootstrap import attached_url, attached_wallet
+from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
 from trade_engine.cli.options import (
     asynchronous,
     config_option,
@@ -44,7 +44,11 @@ async def deposit(
     except ScaleError as error:
         raise InvalidRequest("INVALID_AMOUNT", f"amount {amount!r} {error}") from error
     operation = operation_id or str(uuid.uuid4())
-    async with attached_url(configure(config_file), data_dir) as url, attached_wallet(url) as wallet:
+    config = configure(config_file)
+    async with (
+        attached_url(config, data_dir) as url,
+        attached_wallet(url, config, jwt_secret(config, data_dir)) as wallet,
+    ):
         outcome = await wallet.deposit(user_id_of(user), asset.upper(), units, operation)
     if not outcome.ok:
         raise Refused(outcome.code, outcome.message)

@@ -2,7 +2,6 @@
 
 import csv
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from trade_engine.cli.http_load import LoadError, connect
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import Meter, now, progress, show
 from trade_engine.cli.replay_core import longest_common_subsequence, match_rounded, replay_file
-from trade_engine.cli.replay_server import FlowOrder, ReplayError, funds_for, read_lines, replay_over_http, rounded
+from trade_engine.cli.replay_server import ReplayError, funds_for, read_lines, replay_over_http, rounded
 from trade_engine.config import Config, markets_of
 from trade_engine.domain.market import Market
 from trade_engine.domain.scale import format_units, parse_units
@@ -102,7 +101,7 @@ async def _replay_on_server(
     finally:
         link.close()
     took = now() - started
-    core = match_rounded(_as_commands(orders), market)
+    core = match_rounded(((o.id, o.side, o.price, o.quantity) for o in orders), market)
     return {
         "commands": len(orders),
         "trades": len(trades),
@@ -110,10 +109,6 @@ async def _replay_on_server(
         "equals_core": trades == core,
         "commands_per_s": round(len(orders) / took, 1),
     }, trades
-
-
-def _as_commands(orders: Sequence[FlowOrder]) -> list[tuple[str, str, int, int]]:
-    return [(order.id, order.side, order.price, order.quantity) for order in orders]
 
 
 def _read_trades(file: Path) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from trade_engine.domain.scale import ScaleError, parse_units
 _PREFIX: Final = "TRADE_ENGINE__"
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<default>[^}]*))?\}")
 #: Never shown; each also comes from a file, by a key that ends in ``_file``.
-_SECRETS: Final = frozenset({"jwt_secret", "url", "direct_url"})
+_SECRETS: Final = frozenset({"jwt_secret", "url", "direct_url", "token", "database_url"})
 _JWT_SECRET_BYTES_MIN: Final = 32
 
 
@@ -209,6 +209,11 @@ def _check_secrets(config: Config) -> None:
         url = getattr(config.database, key)
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise ConfigError(f"database.{key}: (hidden): must start with postgresql://")
+    wallet = config.wallet
+    if wallet.database_url and not wallet.database_url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError("wallet.database_url: (hidden): must start with postgresql://")
+    if wallet.mode == "http" and not (wallet.url or "").startswith(("http://", "https://")):
+        raise ConfigError("wallet.url: (hidden): mode http needs it, and it must start with http:// or https://")
     if config.database.direct_url and not config.database.url:
         raise ConfigError("database.direct_url: (hidden): needs database.url beside it")
 

@@ -8,6 +8,7 @@ from msgspec import Meta
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+WalletMode = Literal["in_process", "http", "memory"]
 BookChoice = Literal["auto", "native", "reference"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
@@ -45,10 +46,30 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
 
 
 class WalletSection(Section, frozen=True, kw_only=True):
-    """wallet: the ledger, in this process."""
+    """wallet: the ledger, in this process, as a service of its own, or a fake that forgets."""
 
+    mode: Annotated[WalletMode, Meta(description="in_process, http (a wallet service), or memory (a fake)")] = (
+        "in_process"
+    )
+    url: Annotated[str | None, Meta(description="mode http: the service, as http://127.0.0.1:8082")] = None
+    url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    token: Annotated[str | None, Meta(description="mode http: service token; default: made with auth's secret")] = None
+    token_file: Annotated[str | None, Meta(description="file that holds the token, instead of it")] = None
     reserve_timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of a reserve call")] = 500
     timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of every other call")] = 5_000
+    retries: Annotated[int, Meta(ge=0, le=10, description="mode http: repeats of calls other than reserve")] = 3
+    retry_backoff_ms: Annotated[int, Meta(ge=1, le=60_000, description="first pause between them")] = 100
+    max_connections: Annotated[Count, Meta(description="mode http: connections kept")] = 16
+    breaker_failures: Annotated[Count, Meta(description="more failures in a row open the breaker")] = 5
+    breaker_within_s: Annotated[Seconds, Meta(description="failures in a row count within this")] = 60
+    breaker_open_s: Annotated[Seconds, Meta(description="how long it stays open")] = 30
+    breaker_trial_calls: Annotated[Count, Meta(description="calls that must succeed to close it")] = 3
+    host: Annotated[str, Meta(description="`trade-engine wallet`: address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="`trade-engine wallet`: port; 0 picks a free one")] = 8082
+    database_url: Annotated[
+        str | None, Meta(description="`trade-engine wallet`: its database; default: the engine's")
+    ] = None
+    database_url_file: Annotated[str | None, Meta(description="file that holds the database_url")] = None
 
 
 class MarketSection(Section, frozen=True, kw_only=True):
@@ -89,6 +110,7 @@ class SettlementSection(Section, frozen=True, kw_only=True):
     retry_max_attempts: Annotated[int, Meta(ge=1, le=100, description="refusals before a dead letter")] = 3
     retry_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="first pause between attempts")] = 1_000
     retry_max_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="longest pause")] = 30_000
+    reconcile_every_s: Annotated[float, Meta(ge=0, le=604_800, description="how often; 0: only at start")] = 3_600
 
 
 class AuthSection(Section, frozen=True, kw_only=True):

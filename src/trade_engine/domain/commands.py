@@ -20,7 +20,8 @@ class CommandKind(IntEnum):
     #: Take ``quantity`` lots off ``order_id``; keeps time priority.  At or above what is left: the order is cancelled.
     REDUCE = 3
     #: Change ``order_id`` to total ``quantity`` lots (filled ones included), ``price``, ``stop_price``; 0 keeps each.
-    #: A BUY's ``max_notional`` is replaced if LIMITED_NOTIONAL is set.
+    #: A BUY's ``max_notional`` is replaced if LIMITED_NOTIONAL is set.  ``linked_id`` is what was reserved for the
+    #: change in addition, in units of 1e-8: the core does not look at it, replay does.
     AMEND = 4
     #: Cancel the orders of ``user`` (0: of everybody), oldest order first, ``quantity`` of them at most (0: all).
     CANCEL_ALL = 5

@@ -49,6 +49,14 @@ from trade_engine.matching.codes import (
 from trade_engine.matching.ladder import Order
 from trade_engine.matching.protocol import Level, MarketMemory, Outcome, Resting, Walk
 from trade_engine.matching.recovery import restore_book, verify_book
+from trade_engine.matching.snapshot import open_snapshot, seal_snapshot
+from trade_engine.matching.state_hash import (
+    ORDER_RECORD_SIZE,
+    decode_memory,
+    decode_resting,
+    encode_memory,
+    encode_resting,
+)
 from trade_engine.matching.taker import take, would_take
 
 _pack: Final = struct.Struct("<4BI8q").pack
@@ -379,6 +387,17 @@ class ReferenceBook:
     def restore(self, memory: MarketMemory, orders: list[Resting]) -> None:
         """Fill an empty book."""
         restore_book(self._state, memory, orders)
+
+    def dump(self) -> bytes:
+        """All that the book remembers, as a snapshot."""
+        orders = b"".join(map(encode_resting, self.live_orders()))
+        return seal_snapshot(self.market_id, encode_memory(self.memory()), orders)
+
+    def load(self, snapshot: bytes) -> None:
+        """Fill an empty book from a snapshot."""
+        memory, orders = open_snapshot(self.market_id, snapshot)
+        records = range(0, len(orders), ORDER_RECORD_SIZE)
+        self.restore(decode_memory(memory), [decode_resting(orders[at : at + ORDER_RECORD_SIZE]) for at in records])
 
     def next_expiry(self) -> int:
         """When the next order falls due; 0 if none does."""

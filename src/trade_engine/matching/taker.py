@@ -33,6 +33,7 @@ from trade_engine.matching.ladder import Order, PriceLevel
 
 _PPM: Final = 1_000_000
 _ANY_PRICE: Final = 1 << 63
+_ANY_BUDGET: Final = 1 << 100
 
 
 def limit_key(book: BookState, taker: Order) -> int:
@@ -204,28 +205,33 @@ def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
 def _can_fill_whole(book: BookState, taker: Order, worst: int) -> bool:
     """Whether a FOK order would be filled to the last lot; touches nothing.
 
-    It plays the orders of each level in the order in which they would be met, refills of icebergs included.
+    It plays the orders of each level in the order in which they would be met, refills of icebergs included, without
+    the legs that a fill of the other leg would have cancelled by then.
     """
     wanted, met = taker.leaves, 0
-    budget = taker.max_notional - taker.spent_notional if taker.flags & LIMITED_NOTIONAL else None
+    gone: set[int] = set()
+    budget = taker.max_notional - taker.spent_notional if taker.flags & LIMITED_NOTIONAL else _ANY_BUDGET
     for level in book.ladders[1 - taker.side]:
         if level.key > worst:
             return False
         queue = deque((maker, maker.display_remaining, maker.leaves) for maker in level)
         while queue:
             maker, shown, leaves = queue.popleft()
+            if maker.order_id in gone:
+                continue
             if book.max_fills and met == book.max_fills:
                 return False
             met += 1
+            if maker.linked_id:
+                gone.add(maker.linked_id)
             if maker.user == taker.user and taker.stp != ALLOWED:
                 if taker.stp != CANCEL_OLDEST:
                     return False
                 continue
             lots = min(wanted, shown)
-            if budget is not None:
-                budget -= lots * level.price
-                if budget < 0:
-                    return False
+            budget -= lots * level.price
+            if budget < 0:
+                return False
             wanted -= lots
             if not wanted:
                 return True

@@ -13,13 +13,13 @@ import asyncpg
 import structlog
 
 from trade_engine.domain.commands import OrderFlag
-from trade_engine.domain.enums import FeeAsset, OrderType, Reason, Side
+from trade_engine.domain.enums import FeeAsset, OrderType, Reason, Side, TimeInForce
 from trade_engine.domain.errors import EngineError, InvalidRequest, Refused, Unavailable
 from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.domain.rules import check_order
-from trade_engine.domain.scale import MAX_UNITS, UNIT
+from trade_engine.domain.scale import MAX_UNITS, UNIT, format_units
 from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
@@ -33,6 +33,7 @@ from trade_engine.wallet.port import Reserve, Wallet, WalletUnavailable
 log = structlog.get_logger(__name__)
 
 _MICRO_BATCH: Final = 128
+_DAY_US: Final = 24 * 3600 * 1_000_000
 
 
 class Replay(Exception):
@@ -60,9 +61,11 @@ class Admission:
     """Admits orders in micro-batches.
 
     Args:
-        gather_during_commit: wait with reserving until the sequencer is idle (the wallet shares its database), so
-            that batches stay large; off for a wallet of its own.
+        with_cancels: let the sequencer wait a moment for orders that are being admitted before it commits cancels
+            alone, so that batches stay large; off for a wallet of its own, which may be slow.
         queue: how many requests may wait; one more is refused with 503.
+        session_end_us: when a day ends, in microseconds after 00:00 UTC.
+        longest_life_us: no order lives longer.
     """
 
     def __init__(
@@ -74,16 +77,20 @@ class Admission:
         failpoints: Failpoints,
         epoch: Callable[[], int],
         *,
-        gather_during_commit: bool = True,
+        with_cancels: bool = True,
         queue: int = 10_000,
+        session_end_us: int = 0,
+        longest_life_us: int = 180 * _DAY_US,
     ) -> None:
+        self._session_end_us = session_end_us
+        self._longest_life_us = longest_life_us
         self._sequencer = sequencer
         self._wallet = wallet
         self._pool = pool
         self._clock = clock
         self._failpoints = failpoints
         self._epoch = epoch
-        self._gather = gather_during_commit
+        self._with_cancels = with_cancels
         self._limit = queue
         self._waiting: deque[Ticket] = deque()
         self._wake = asyncio.Event()
@@ -126,12 +133,11 @@ class Admission:
         """Admit micro-batches until cancelled."""
         while True:
             await self._wake.wait()
-            if self._gather:
-                await self._sequencer.idle()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MICRO_BATCH))]
             if not self._waiting:
                 self._wake.clear()
-            self._sequencer.begin_admission()
+            if self._with_cancels:
+                self._sequencer.begin_admission()
             try:
                 await self._admit(batch)
             except EngineError as error:
@@ -143,7 +149,8 @@ class Admission:
                 log.exception("admission broke down")
                 _fail(batch, error)
             finally:
-                self._sequencer.end_admission()
+                if self._with_cancels:
+                    self._sequencer.end_admission()
 
     async def _admit(self, batch: list[Ticket]) -> None:
         batch = await self._drop_replays(batch)
@@ -161,15 +168,14 @@ class Admission:
                 reserves.append(Reserve(order.user_id, ticket.asset, order.reserved, order.order_id, order.order_id))
         await self._failpoints.reach("before_reserve")
         refused = await self._reserve(ready, reserves)
-        await self._failpoints.reach("after_reserve")
         accepted = [ticket for ticket in ready if ticket.order and ticket.order.order_id not in refused]
         works = [place_work(ticket.order) for ticket in accepted if ticket.order]
         try:
+            await self._failpoints.reach("after_reserve")
             self._sequencer.submit(works)
-        except Unavailable as error:
+        except (Unavailable, FailpointError):
             self._later_release(accepted)
-            _fail(accepted, error)
-            return
+            raise
         for ticket, work in zip(accepted, works, strict=True):
             work.done.add_done_callback(_handing_on(ticket.done))
 
@@ -225,7 +231,7 @@ class Admission:
             stop_price=request.stop_price,
             display=request.display_quantity,
             max_notional=max_notional,
-            expires_us=request.expires_us,
+            expires_us=self._expiry(request),
             maker_fee=market.maker_fee,
             taker_fee=market.taker_fee,
             fee_asset=market.fee_asset,
@@ -234,6 +240,20 @@ class Admission:
         )
         return order
 
+    def _expiry(self, request: PlaceOrder) -> int:
+        """When the order ends at the latest: the session's end, the wished time, or the longest life (SPEC 3.4)."""
+        now = self._clock.now_us()
+        longest = now + self._longest_life_us
+        if request.time_in_force is TimeInForce.DAY:
+            return now - (now - self._session_end_us) % _DAY_US + _DAY_US
+        if request.time_in_force is TimeInForce.GTD:
+            if request.expires_us <= now:
+                given = request.expires_us
+                raise InvalidRequest("INVALID_EXPIRY", "expires_at is over", field="expires_at", provided=given)
+            return min(request.expires_us, longest)
+        rests = request.time_in_force is TimeInForce.GTC and request.type is not OrderType.MARKET
+        return longest if rests else 0
+
     async def _reserve(self, tickets: list[Ticket], reserves: list[Reserve]) -> set[str]:
         """Reserve for all; the ids of the orders that were refused (their callers have been told)."""
         if not reserves:
@@ -241,7 +261,8 @@ class Admission:
         try:
             outcomes = await self._wallet.reserve_many(reserves, self._epoch())
         except WalletUnavailable as error:
-            self._later_release(tickets)
+            if error.sent:
+                self._later_release(tickets)
             raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed") from error
         refused = {}
         for reserve, outcome in zip(reserves, outcomes, strict=True):
@@ -250,12 +271,12 @@ class Admission:
                     outcome.code,
                     outcome.message or "the wallet refused to reserve the order's funds",
                     asset=reserve.asset,
-                    required=reserve.amount,
-                    available=outcome.available,
+                    required=format_units(reserve.amount),
+                    available=format_units(outcome.available),
                 )
         for ticket in tickets:
-            if ticket.order and (error := refused.get(ticket.order.order_id)):
-                _fail([ticket], error)
+            if ticket.order and (refusal := refused.get(ticket.order.order_id)):
+                _fail([ticket], refusal)
         return set(refused)
 
     def _later_release(self, tickets: list[Ticket]) -> None:

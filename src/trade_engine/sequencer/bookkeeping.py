@@ -75,6 +75,8 @@ class Outcome(NamedTuple):
     trades: list[Trade]
     #: Why the core refused it; NONE if it did not.
     refusal: Reason
+    #: How many orders it cancelled.
+    ended: int = 0
 
 
 class Changes:
@@ -112,6 +114,7 @@ class Bookkeeper:
         counters = self.counters.setdefault(command.market_id, MarketCounters())
         counters.event_sequence += len(events)
         trades: list[Trade] = []
+        resized: list[Order] = []
         index = 0
         refusal = Reason.NONE
         if placed is not None:
@@ -122,21 +125,26 @@ class Bookkeeper:
             kind = event.kind
             if kind == EventKind.TRADE:
                 trade = self._trade(market, command, event, index, changes)
+                if event.other_leaves:
+                    resized.append(self._live.by_sequence[event.other_id])
                 index += 1
                 changes.trades.append(trade)
                 if event.order_id == command.order_id:
                     trades.append(trade)
             elif kind == EventKind.REJECTED:
                 refusal = Reason(event.reason)
-                if placed is not None:
-                    self._end(market, placed, OrderStatus.REJECTED, refusal, command.time_us, changes)
+                self._refuse(market, command, placed, refusal, changes)
             elif kind not in _MARKET_EVENTS:
                 self._change(market, command, event, changes)
         subject = placed or changes.orders.get(command.order_id) or self._live.by_sequence.get(command.order_id)
-        if subject is not None and subject.status.is_open and command.kind in _RESIZING:
-            self._release_surplus(market, subject, changes)
+        if subject is not None and command.kind in _RESIZING:
+            resized.append(subject)
+        for order in resized:
+            if order.status.is_open:
+                self._release_surplus(market, order, changes)
         snapshot = msgspec.structs.replace(subject) if subject is not None else None
-        return Outcome(snapshot, trades, refusal)
+        ended = sum(event.kind == EventKind.CANCELLED for event in events)
+        return Outcome(snapshot, trades, refusal, ended)
 
     def _order(self, sequence: int, changes: Changes) -> Order:
         order = self._live.by_sequence.get(sequence)
@@ -209,7 +217,11 @@ class Bookkeeper:
             order.display_remaining = event.other_leaves * lot
             self._release_surplus(market, order, changes)
         elif kind == EventKind.AMENDED:
+            order.reserved += command.linked_id
+            order.hold += command.linked_id
             order.quantity = event.quantity * lot + order.cancelled
+            if command.flags & OrderFlag.LIMITED_NOTIONAL:
+                order.max_notional = command.max_notional * market.notional_unit
             if event.price:
                 order.price = event.price * market.tick_size
             if event.flags & EventFlag.RESTING:
@@ -224,6 +236,20 @@ class Bookkeeper:
         elif kind == EventKind.REFILLED:
             order.priority = event.priority
             order.display_remaining = event.quantity * lot
+
+    def _refuse(
+        self, market: Market, command: Command, placed: Order | None, refusal: Reason, changes: Changes
+    ) -> None:
+        """End an order that was refused; give back what was reserved for an amendment that was."""
+        if placed is not None:
+            self._end(market, placed, OrderStatus.REJECTED, refusal, command.time_us, changes)
+        if command.kind != CommandKind.AMEND or not command.linked_id:
+            return
+        order = self._live.by_sequence[command.order_id]
+        asset = market.base if order.side is Side.SELL else market.quote
+        changes.instructions.append(
+            Instruction("RELEASE", None, order.order_id, order.user_id, asset, command.linked_id, "amendment refused")
+        )
 
     def _cancel(self, market: Market, order: Order, event: Event, time_us: int, changes: Changes) -> None:
         if order.flags & OrderFlag.QUOTE_AMOUNT and order.filled and event.reason == Reason.MAX_NOTIONAL_REACHED:

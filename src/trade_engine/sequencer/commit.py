@@ -16,6 +16,7 @@ from trade_engine.sequencer.journal import JournalBatch
 from trade_engine.storage.types import Connection
 
 _PARAMETERS = 84
+_SETTINGS = {"application_name": "trade-engine writer"}
 _CALL = f"SELECT commit_batch({', '.join(f'${n}' for n in range(1, _PARAMETERS + 1))})"
 
 
@@ -58,8 +59,7 @@ class Writer:
             OSError, asyncpg.PostgresError: the database is not to be reached.
         """
         await self.close()
-        self._connection = await asyncpg.connect(self._url, timeout=self._timeout_s)
-        await self._connection.execute("SET application_name = 'trade-engine writer'")
+        self._connection = await asyncpg.connect(self._url, timeout=self._timeout_s, server_settings=_SETTINGS)
         row = await self._connection.fetchrow(
             "UPDATE engine_state SET epoch = epoch + 1 WHERE id = 1 RETURNING *", timeout=60
         )
@@ -89,11 +89,12 @@ class Writer:
         try:
             await self._statement.fetchval(*arguments, timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
-            if error.sqlstate == "TE001":
+            code = error.sqlstate or ""
+            if code == "TE001":
                 raise Fenced(str(error)) from error
-            if error.sqlstate is not None and error.sqlstate[:2] in ("08", "57"):
+            if code[:2] in ("08", "57"):
                 raise CommitUnknown(str(error)) from error
-            raise CommitRefused(f"{error.sqlstate}: {error}") from error
+            raise CommitRefused(f"{code}: {error}") from error
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             raise CommitUnknown(repr(error)) from error
         except (ValueError, OverflowError, TypeError) as error:

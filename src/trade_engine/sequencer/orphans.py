@@ -1,16 +1,11 @@
 """Orphaned reservations: funds reserved for orders that never came to be, because the engine died in between."""
 
+from collections.abc import Sequence
+
 from trade_engine.sequencer.bookkeeping import Instruction
-from trade_engine.settlement.reconcile import excess_reservations
-from trade_engine.storage.types import Pool
+from trade_engine.wallet.port import Release
 
 
-async def orphan_releases(pool: Pool, epoch: int) -> list[Instruction]:
-    """Releases for what writers before ``epoch`` reserved and no stored order stands behind.
-
-    Only to be asked by a writer that has taken over and raised the wallet's fence: then no earlier one can still
-    reserve, or commit such an order.
-    """
-    async with pool.acquire() as connection:
-        releases = await excess_reservations(connection, epoch)
+def orphan_instructions(releases: Sequence[Release]) -> list[Instruction]:
+    """Instructions for what writers of earlier epochs reserved and no stored order stands behind."""
     return [Instruction("RELEASE", None, r.order_id, r.user_id, r.asset, r.amount, "orphaned") for r in releases]

@@ -80,7 +80,6 @@ class Sequencer:
         self._on_committed = on_committed
         self._queue: deque[Work] = deque()
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
         self._admitting = 0
         self._admitted = asyncio.Event()
         self._memory: Memory | None = None
@@ -118,10 +117,6 @@ class Sequencer:
         self._queue.extend(works)
         self._wake.set()
 
-    async def idle(self) -> None:
-        """Wait until no batch is under way and none waits."""
-        await self._idle.wait()
-
     def begin_admission(self) -> None:
         """Say that orders are about to arrive together: a batch of cancels alone waits for them a moment."""
         self._admitting += 1
@@ -158,11 +153,9 @@ class Sequencer:
 
     async def _gather(self) -> list[Work]:
         if not self._queue:
-            self._idle.set()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._seconds_to_expiry())
-        self._idle.clear()
         if self._admitting and self._queue:
             try:
                 await asyncio.wait_for(self._admitted.wait(), 0.01)
@@ -243,8 +236,8 @@ class Sequencer:
             decoded.extend(happened)
             acknowledgements.append((work, outcome))
         if sequence == previous and not changes.instructions:
-            for work, outcome in acknowledgements:
-                work.resolve(outcome)
+            for work, nothing in acknowledgements:
+                work.resolve(nothing)
             return None
         return self._journal(memory, previous, sequence, time_us, changes, commands, events, acknowledgements, decoded)
 
@@ -316,7 +309,7 @@ class Sequencer:
     async def _unknown(self, batch: list[Work]) -> None:
         """The commit's fate is not known: say so, take over from ourselves, and look."""
         expected = self.memory.sequence
-        self._memory, self.trouble = None, "database: connection lost during a commit"
+        self.trouble = "database: connection lost during a commit"
         unknown = OutcomeUnknown(
             "OUTCOME_UNKNOWN", "the order may have been placed: repeat it with the same client_order_id"
         )
@@ -328,7 +321,7 @@ class Sequencer:
 
     async def _refused(self, batch: list[Work], error: Exception) -> None:
         """Nothing was written: rebuild, then try the batch by halves until the one that fails is alone."""
-        self._memory, self.trouble = None, "rebuilding after a refused commit"
+        self.trouble = "rebuilding after a refused commit"
         await self._rebuild()
         if self.stopped:
             return
@@ -353,13 +346,16 @@ class Sequencer:
             self._wake.set()
 
     async def _rebuild(self) -> None:
-        """Memory from the database again, however long that takes to answer."""
+        """Memory from the database again, however long that takes to answer.
+
+        Until the database is found to be away, requests wait for it, and market data shows what was committed.
+        """
         delay_s = 0.05
         while not self.stopped:
             try:
                 self._memory = await self._recover()
             except (OSError, TimeoutError, CommitUnknown, Unavailable) as error:
-                self.trouble = f"database: {error!r}"
+                self._memory, self.trouble = None, f"database: {error!r}"
                 self.refuse_waiting()
                 log.warning("waiting for the database", error=repr(error), seconds=delay_s)
                 await asyncio.sleep(delay_s)

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import asyncpg
-import msgspec
 import structlog
 
-from trade_engine.domain.commands import Command, CommandKind
-from trade_engine.domain.enums import MarketState, OrderStatus, OrderType, Side
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag
+from trade_engine.domain.enums import MarketState, OrderStatus, OrderType
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order
 from trade_engine.marketdata.ticker import MINUTE_US, Minute
@@ -18,16 +16,14 @@ from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders, MarketCou
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.memory import MarketView, Memory
+from trade_engine.storage.errors import RecoveryError
+from trade_engine.storage.markets import sync_markets
 from trade_engine.storage.order_rows import ORDER_COLUMNS, order_from_row
-from trade_engine.storage.types import Connection
+from trade_engine.storage.types import Connection, Record
 
 log = structlog.get_logger(__name__)
 
 _PAGE: Final = 10_000
-
-
-class RecoveryError(RuntimeError):
-    """What the database holds contradicts itself, or the configuration; the engine must not serve."""
 
 
 async def recover(
@@ -42,7 +38,7 @@ async def recover(
     state = await writer.take_over()
     connection = writer.connection
     clock.set_floor(state["clock_us"])
-    rows = await _sync_markets(connection, configured)
+    rows = await sync_markets(connection, configured)
     markets = {market.market_id: market for market, _ in rows}
     books = MarketBooks(new_book)
     live = LiveOrders()
@@ -84,42 +80,40 @@ async def recover(
 
 def configure_commands(memory: Memory) -> list[Command]:
     """What must be sequenced so that each book knows its market's configured rules."""
-    commands = []
-    for market in memory.markets.values():
-        known = memory.books.book(market.market_id).memory()
-        rules = (
-            market.price_band_ppm,
-            market.max_slippage_ppm,
-            market.min_notional_ticks,
-            market.max_open_orders,
-            market.max_fills,
-        )
-        if rules != (
-            known.price_band_ppm,
-            known.max_slippage_ppm,
-            known.min_notional,
-            known.max_open_orders,
-            known.max_fills,
-        ):
-            commands.append(
-                Command(
-                    CommandKind.CONFIGURE,
-                    0,
-                    0,
-                    market.market_id,
-                    price=rules[0],
-                    stop_price=rules[1],
-                    quantity=rules[2],
-                    display=rules[3],
-                    max_notional=rules[4],
-                )
-            )
-    return commands
+    wanted = [configure_command(market) for market in memory.markets.values()]
+    return [command for command in wanted if _rules_known(memory, command.market_id) != _rules_in(command)]
+
+
+def configure_command(market: Market) -> Command:
+    """The command that tells a book its market's rules."""
+    return Command(
+        CommandKind.CONFIGURE,
+        0,
+        0,
+        market.market_id,
+        price=market.price_band_ppm,
+        stop_price=market.max_slippage_ppm,
+        quantity=market.min_notional_ticks,
+        display=market.max_open_orders,
+        max_notional=market.max_fills,
+    )
+
+
+def _rules_in(command: Command) -> tuple[int, ...]:
+    return command.price, command.stop_price, command.quantity, command.display, command.max_notional
+
+
+def _rules_known(memory: Memory, market_id: int) -> tuple[int, ...]:
+    known = memory.books.book(market_id).memory()
+    return (
+        known.price_band_ppm, known.max_slippage_ppm, known.min_notional, known.max_open_orders, known.max_fills,
+    )  # fmt: skip
 
 
 def resting_of(order: Order, market: Market) -> Resting:
     """An open order as the core knows it, in ticks and lots."""
     lot, tick = market.lot_size, market.tick_size
+    limited = order.flags & OrderFlag.LIMITED_NOTIONAL
     return Resting(
         order_id=order.sequence,
         user=order.user,
@@ -136,49 +130,14 @@ def resting_of(order: Order, market: Market) -> Resting:
         display=order.display // lot,
         display_remaining=order.display_remaining // lot,
         max_notional=order.max_notional // market.notional_unit,
-        spent_notional=order.filled_notional // market.notional_unit if order.side is Side.BUY else 0,
+        spent_notional=order.filled_notional // market.notional_unit if limited else 0,
         expires_us=order.expires_us,
         linked_id=order.linked_id,
         priority=order.priority,
     )
 
 
-async def _sync_markets(connection: Connection, configured: Sequence[Market]) -> list[tuple[Market, asyncpg.Record]]:
-    """Every configured market with its row; new ones get one, changed scales are refused."""
-    known = {row["symbol"]: row for row in await connection.fetch("SELECT * FROM markets")}
-    next_id = max((row["market_id"] for row in known.values()), default=0) + 1
-    synced = []
-    for market in configured:
-        row = known.pop(market.symbol, None)
-        if row is None:
-            row = await connection.fetchrow(
-                "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, state)"
-                " VALUES ($1, $2, $3, $4, $5::BIGINT * 0.00000001, $6::BIGINT * 0.00000001, $7) RETURNING *",
-                next_id,
-                market.symbol,
-                market.base,
-                market.quote,
-                market.tick_size,
-                market.lot_size,
-                market.state.name,
-            )
-            next_id += 1
-        scales = (_units(row["tick_size"]), _units(row["lot_size"]))
-        if scales != (market.tick_size, market.lot_size):
-            raise RecoveryError(
-                f"matching.markets {market.symbol}: tick_size and lot_size are {row['tick_size']} and"
-                f" {row['lot_size']} in the database and cannot be changed"
-            )
-        synced.append((msgspec.structs.replace(market, market_id=row["market_id"]), row))
-    for row in known.values():
-        if await connection.fetchval("SELECT 1 FROM orders WHERE market_id = $1 AND is_open LIMIT 1", row["market_id"]):
-            raise RecoveryError(f"matching.markets: {row['symbol']} has open orders but is not configured")
-        if row["event_sequence"]:
-            raise RecoveryError(f"matching.markets: {row['symbol']} has a history; list it with state CLOSED instead")
-    return synced
-
-
-def _market_memory(market: Market, row: asyncpg.Record) -> MarketMemory:
+def _market_memory(market: Market, row: Record) -> MarketMemory:
     return MarketMemory(
         last_price=_units(row["last_price"]) // market.tick_size,
         state=MarketState[row["state"]],
@@ -213,7 +172,7 @@ def _check_book(book: Book, market: Market) -> None:
         raise RecoveryError(f"{market.symbol}: the book is crossed, bid {bid} against ask {ask} (ticks)")
 
 
-async def _fill_ticker(connection: Connection, view: MarketView, row: asyncpg.Record) -> None:
+async def _fill_ticker(connection: Connection, view: MarketView, row: Record) -> None:
     """The last day's trades, minute by minute, as the ticker would have folded them."""
     minutes = await connection.fetch(
         f"SELECT (extract(epoch FROM executed_at) * 1000000)::BIGINT / {MINUTE_US} * {MINUTE_US} AS start_us,"
@@ -225,8 +184,8 @@ async def _fill_ticker(connection: Connection, view: MarketView, row: asyncpg.Re
     )
     view.ticker.last_price = _units(row["last_price"])
     for m in minutes:
-        values = [_units(m[name]) for name in ("open", "high", "low", "close", "volume", "quote_volume")]
-        view.ticker.add_minute(Minute(m["start_us"], *values, m["trades"]))
+        prices = {name: _units(m[name]) for name in ("high", "low", "close", "volume", "quote_volume")}
+        view.ticker.add_minute(Minute(m["start_us"], _units(m["open"]), **prices, trades=m["trades"]))
 
 
 def _units(value: Any) -> int:

@@ -4,6 +4,7 @@ from typing import NamedTuple, Protocol
 
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
+from trade_engine.sequencer.amending import Amendment
 
 
 class Placed(NamedTuple):
@@ -44,11 +45,20 @@ class Engine(Protocol):
     def markets(self) -> dict[str, Market]:
         """All markets by symbol (``BTC/USDT``)."""
 
+    def market(self, market_id: int) -> Market:
+        """The market of a number."""
+
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order; returns after the commit."""
 
     async def cancel(self, order_id: str, user_id: str | None) -> Order:
         """End an order; ``user_id`` None is the operator, else it must be the order's.  Returns after the commit."""
+
+    async def amend(self, order_id: str, user_id: str | None, change: Amendment) -> Placed:
+        """Change an order's quantity, price or stop price; reserves what more it needs.  Returns after the commit."""
+
+    async def cancel_all(self, user_id: str | None, symbol: str | None) -> int:
+        """End all orders of a user (None: of everybody), in one market or all; how many.  Returns after the commits."""
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""

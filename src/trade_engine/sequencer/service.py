@@ -1,28 +1,37 @@
 """The engine as the API sees it: admission and sequencer behind plain methods (``requests.Engine``)."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
+import msgspec
 import structlog
 
-from trade_engine.domain.enums import OrderStatus, Reason, Side
-from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused
+from trade_engine.domain.commands import Command, CommandKind
+from trade_engine.domain.enums import MarketState, OrderStatus, Reason, Side
+from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused, Unavailable
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.sequencer.admission import Admission, Replay
-from trade_engine.sequencer.bookkeeping import Outcome
+from trade_engine.sequencer.amending import Amendment, amend_work, check_amendment, extra_funds
+from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.memory import MarketView
-from trade_engine.sequencer.orphans import orphan_releases
+from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
-from trade_engine.sequencer.recovery import configure_commands
+from trade_engine.sequencer.recovery import configure_command, configure_commands
 from trade_engine.sequencer.requests import DepthView, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
+from trade_engine.storage.markets import insert_market, update_market
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.storage.types import Pool
-from trade_engine.wallet.port import Wallet
+from trade_engine.wallet.port import Release, Reserve, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
+
+#: Orders a mass cancel ends in one command, so that no transaction is unbounded.
+_MASS_CHUNK: Final = 256
 
 
 class EngineService:
@@ -31,6 +40,7 @@ class EngineService:
     Args:
         markets: as configured; shown even while the engine recovers.
         pool: for reading.
+        earlier_excess: what writers before an epoch reserved and nothing needs; asked once that epoch is the wallet's.
     """
 
     def __init__(
@@ -42,8 +52,10 @@ class EngineService:
         clock: Clock,
         markets: Sequence[Market],
         epoch: Callable[[], int],
+        earlier_excess: Callable[[int], Awaitable[list[Release]]],
     ) -> None:
         self._epoch = epoch
+        self._earlier_excess = earlier_excess
         self._sequencer = sequencer
         self._admission = admission
         self._wallet = wallet
@@ -65,7 +77,7 @@ class EngineService:
         ]
         works = [command_work(command) for command in configure_commands(self._sequencer.memory)]
         await self._wallet.reserve_many([], self._epoch())
-        orphans = await orphan_releases(self._pool, self._epoch())
+        orphans = orphan_instructions(await self._earlier_excess(self._epoch()))
         if orphans:
             log.warning("releasing orphaned reservations", count=len(orphans))
             works.append(release_work(orphans))
@@ -86,8 +98,15 @@ class EngineService:
 
     @property
     def markets(self) -> dict[str, Market]:
-        """All markets by symbol."""
-        return self._configured
+        """All markets by symbol; those of the configuration while the engine recovers."""
+        try:
+            return self._sequencer.memory.by_symbol
+        except Unavailable:
+            return self._configured
+
+    def market(self, market_id: int) -> Market:
+        """The market of a number, as orders and trades carry it."""
+        return self._sequencer.memory.markets[market_id]
 
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order; see ``requests.Engine``."""
@@ -128,6 +147,116 @@ class EngineService:
             provided=order_id,
             status=order.status.name,
         )
+
+    async def amend(self, order_id: str, user_id: str | None, change: Amendment) -> Placed:
+        """Change an order; see ``requests.Engine``."""
+        memory = self._sequencer.memory
+        order = memory.live.by_id.get(order_id)
+        if order is None or (user_id is not None and order.user_id != user_id):
+            raise _not_amendable(await self.order(order_id, user_id))
+        market = memory.markets[order.market_id]
+        wanted = check_amendment(order, change, market)
+        extra = extra_funds(order, wanted, market)
+        asset = market.base if order.side is Side.SELL else market.quote
+        if extra:
+            operation = self._clock.order_id()
+            reserve = Reserve(order.user_id, asset, extra, order_id, operation, "amendment")
+            try:
+                (reserved,) = await self._wallet.reserve_many([reserve], self._epoch())
+            except WalletUnavailable as error:
+                raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was changed") from error
+            if not reserved.ok:
+                raise Refused(reserved.code, "the wallet refused to reserve the difference", asset=asset)
+        work = amend_work(order_id, user_id, change, wanted, extra)
+        unused = Instruction("RELEASE", None, order_id, order.user_id, asset, extra, "amendment found no order")
+        try:
+            self._sequencer.submit([work])
+            outcome = await work.done
+        except OutcomeUnknown:
+            raise
+        except EngineError:
+            self._give_back(unused)
+            raise
+        if outcome is None or outcome.order is None:
+            self._give_back(unused)
+            raise _not_amendable(await self.order(order_id, user_id))
+        if outcome.refusal:
+            raise Refused(
+                outcome.refusal.name,
+                f"the market refused the change: {outcome.refusal.name.lower().replace('_', ' ')}",
+                order_id=order_id,
+            )
+        return Placed(outcome.order, outcome.trades)
+
+    def _give_back(self, unused: Instruction) -> None:
+        if unused.amount:
+            with contextlib.suppress(Unavailable):
+                self._sequencer.submit([release_work([unused])])
+
+    async def cancel_all(self, user_id: str | None, symbol: str | None) -> int:
+        """End all orders of a user; see ``requests.Engine``."""
+        memory = self._sequencer.memory
+        user = 0 if user_id is None else memory.traders.get(user_id)
+        if user is None:
+            return 0
+        markets = [self._view(symbol).market] if symbol else list(memory.markets.values())
+        reason = Reason.MASS_CANCEL if user_id is not None else Reason.ADMIN_REQUEST
+        ended = 0
+        for market in markets:
+            command = Command(
+                CommandKind.CANCEL_ALL, 0, 0, market.market_id, user=user, reason=reason, quantity=_MASS_CHUNK
+            )
+            while True:
+                work = command_work(command)
+                self._sequencer.submit([work])
+                outcome = await work.done
+                count = outcome.ended if outcome else 0
+                ended += count
+                if count < _MASS_CHUNK:
+                    break
+        return ended
+
+    async def list_market(self, market: Market) -> Market:
+        """List a new market while running; with its number.  Returns when it takes orders.
+
+        Raises:
+            Refused: MARKET_EXISTS.
+        """
+        memory = self._sequencer.memory
+        if market.symbol in memory.by_symbol:
+            raise Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=market.symbol)
+        row = await insert_market(self._pool, market, managed=True)
+        listed = msgspec.structs.replace(market, market_id=row["market_id"])
+        self._sequencer.memory.add_market(listed)
+        await self._tell(configure_command(listed))
+        return listed
+
+    async def change_market(self, symbol: str, **terms: Any) -> Market:
+        """Change a market's fees, limits or rules while running (fields of Market, but its scales and names).
+
+        Orders keep the fees they were accepted with.
+
+        Raises:
+            Refused: MARKET_FIXED for a field that cannot be changed; MarketError: the terms contradict each other.
+        """
+        fixed = sorted(terms.keys() & {"market_id", "symbol", "base", "quote", "tick_size", "lot_size", "state"})
+        if fixed:
+            raise Refused("MARKET_FIXED", f"{fixed[0]} of a market cannot be changed", field=fixed[0])
+        changed = msgspec.structs.replace(self._view(symbol).market, **terms)
+        await update_market(self._pool, changed)
+        self._sequencer.memory.replace_market(changed)
+        await self._tell(configure_command(changed))
+        return changed
+
+    async def _tell(self, command: Command) -> None:
+        work = command_work(command)
+        self._sequencer.submit([work])
+        await work.done
+
+    async def set_market_state(self, symbol: str, state: MarketState) -> None:
+        """Open, halt or close a market; returns after the commit."""
+        market = self._view(symbol).market
+        await self._tell(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order; see ``requests.Engine``."""
@@ -175,6 +304,16 @@ class EngineService:
         if market is None:
             raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=symbol)
         return memory.views[market.market_id]
+
+
+def _not_amendable(order: Order) -> Refused:
+    return Refused(
+        "NOT_AMENDABLE",
+        f"the order is {order.status.name}",
+        field="order_id",
+        provided=order.order_id,
+        status=order.status.name,
+    )
 
 
 def _refusal(order: Order) -> EngineError:

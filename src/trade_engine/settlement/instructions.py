@@ -35,6 +35,9 @@ _DUE: Final = _COLUMNS.format(
     chosen="""SELECT * FROM settlement_instructions WHERE status = 'RETRY' AND next_attempt_at <= at_us($1)
         AND instruction_id <> ALL ($3::BIGINT[]) ORDER BY next_attempt_at LIMIT $2"""
 )
+_EVERY: Final = _COLUMNS.format(
+    chosen="SELECT * FROM settlement_instructions WHERE instruction_id > $1 ORDER BY instruction_id LIMIT $2"
+)
 _FINISH: Final = """
     WITH gone AS (DELETE FROM settlement_instructions WHERE instruction_id = ANY ($1::BIGINT[]))
     UPDATE trades SET settlement_status = 'SETTLED', settled_at = at_us($5), settlement_reason = NULL
@@ -93,6 +96,10 @@ class InstructionStore:
     async def pending(self, after_id: int, limit: int) -> list[Instruction]:
         """The next PENDING instructions above ``after_id``, in order."""
         return [_instruction(row) for row in await self._pool.fetch(_PENDING, after_id, limit)]
+
+    async def every(self, after_id: int, limit: int) -> list[Instruction]:
+        """The next instructions above ``after_id``, whatever their state, in order."""
+        return [_instruction(row) for row in await self._pool.fetch(_EVERY, after_id, limit)]
 
     async def due(self, now_us: int, limit: int, except_ids: Sequence[int]) -> list[Instruction]:
         """RETRY instructions whose time has come, but for those in hand."""

@@ -58,7 +58,7 @@ _TRADES: Final = """
     UNION ALL
     SELECT 'trade ' || t.trade_id || ' is ' || t.settlement_status || ', no instruction will settle it'
     FROM trades t
-    WHERE t.settlement_status <> 'SETTLED'
+    WHERE t.settlement_status <> 'SETTLED' AND t.settlement_reason NOT LIKE 'RESOLVED:%' IS NOT FALSE
         AND NOT EXISTS (SELECT FROM settlement_instructions i WHERE i.trade_id = t.trade_id)"""
 
 # What each order's reservation must still hold: for the open order, for trades that the ledger does not know yet, for

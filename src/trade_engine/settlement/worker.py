@@ -101,6 +101,8 @@ class SettlementWorker:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._progress = asyncio.Event()
+        self._going = asyncio.Event()
+        self._going.set()
 
     async def run(self) -> None:
         """Work until ``stop``: everything that is pending from before first, then what comes."""
@@ -112,10 +114,24 @@ class SettlementWorker:
         """Say that a commit left new instructions."""
         self._wake.set()
 
+    async def pause(self) -> None:
+        """Take nothing more until ``resume``; returns when nothing is in hand.  For maintenance and drills."""
+        self._going.clear()
+        async with self._taking:
+            pass
+        while self._in_hand:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def resume(self) -> None:
+        """Go on after ``pause``."""
+        self._going.set()
+
     def stop(self) -> None:
         """Let ``run`` end: after the batch in hand, or at once if that waits for an outage to end."""
         self._stop.set()
         self._wake.set()
+        self._going.set()
 
     async def drain(self) -> None:
         """Wait until all that is pending now was carried out or refused; for ever, if ``run`` does not run."""
@@ -129,12 +145,13 @@ class SettlementWorker:
         try:
             while not self._stop.is_set():
                 self._wake.clear()
+                await self._going.wait()
                 batch = await self._take()
                 if batch:
                     await self._carry_out(batch)
                     self._in_hand.difference_update(item.instruction_id for item in batch)
                     self._progress.set()
-                elif not self._stop.is_set():
+                elif not self._stop.is_set() and self._going.is_set():
                     await self._idle(self._settings.poll_ms / 1000)
         except _StoppingError:
             return
@@ -143,6 +160,8 @@ class SettlementWorker:
         """The next batch: retries that are due, else pending ones; each goes to one worker only."""
         limit = self._settings.batch_max
         async with self._taking:
+            if not self._going.is_set():
+                return []
             now_us = self._clock_us()
             batch: list[Instruction] = []
             if now_us >= self._retry_us:

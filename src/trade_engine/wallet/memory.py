@@ -27,7 +27,17 @@ from trade_engine.wallet.ledger import (
     trade_is_valid,
     trade_lines,
 )
-from trade_engine.wallet.port import Balance, Outcome, Release, Reservation, Reserve, SettleTrade
+from trade_engine.wallet.port import (
+    AuditedReservation,
+    Balance,
+    Difference,
+    Outcome,
+    Release,
+    Reservation,
+    Reserve,
+    Settlement,
+    SettleTrade,
+)
 
 
 @dataclass(slots=True)
@@ -36,6 +46,7 @@ class _Reservation:
     asset: str
     remaining: int
     closed: bool = False
+    epoch: int = 0
 
     def is_of(self, user_id: str, asset: str) -> bool:
         return self.remaining > 0 and self.user_id == user_id and self.asset == asset
@@ -97,6 +108,44 @@ class MemoryWallet:
             if held.remaining
         ]
 
+    async def audit(self) -> list[Difference]:
+        """What in the ledger does not agree with itself: balances against entries."""
+        sums: dict[tuple[str, str], _Holding] = defaultdict(_Holding)
+        for entry in self.entries:
+            held = sums[entry.line.user_id, entry.line.asset]
+            held.available += entry.line.available_delta
+            held.reserved += entry.line.reserved_delta
+        return [
+            Difference(
+                "balance", f"user {user}", asset, f"balance: {self._holdings.get((user, asset))}", f"entries: {held}"
+            )
+            for (user, asset), held in sums.items()
+            if held != self._holdings.get((user, asset))
+        ]
+
+    async def reservations_after(self, order_id: str, limit: int) -> list[AuditedReservation]:
+        """The next reservations above ``order_id``."""
+        found = sorted(key for key, held in self._reservations.items() if key > order_id and held.remaining)
+        return [
+            AuditedReservation(key, held.user_id, held.asset, held.remaining, held.epoch)
+            for key in found[:limit]
+            for held in (self._reservations[key],)
+        ]
+
+    async def settlements_after(self, trade_id: str, limit: int) -> list[Settlement]:
+        """The next settled trades above ``trade_id``."""
+        found = sorted(key for key, lines in self._index.items() if key > trade_id and 1 in lines)
+        return [self._settlement(key) for key in found[:limit]]
+
+    async def known(self, operation_ids: Sequence[str]) -> set[str]:
+        """Which of these trades and releases were carried out."""
+        return {key for key in operation_ids if key in self._index and {1, RELEASE_LINE} & self._index[key].keys()}
+
+    def _settlement(self, trade_id: str) -> Settlement:
+        lines = {number: entry.line for number, entry in self._index[trade_id].items()}
+        fees = [-sum((lines[n].available_delta, lines[n].reserved_delta)) if n in lines else 0 for n in (5, 6)]
+        return Settlement(trade_id, -lines[1].reserved_delta, lines[2].available_delta, *fees)
+
     def _reserve(self, item: Reserve) -> Outcome:
         if not 0 < item.amount <= MAX_AMOUNT:
             return refusal("INVALID_AMOUNT")
@@ -114,7 +163,7 @@ class MemoryWallet:
             return shortage
         [entry] = self._write(item.operation_id, [line], item.order_id, item.reason)
         if held is None:
-            self._reservations[item.order_id] = _Reservation(item.user_id, item.asset, item.amount)
+            self._reservations[item.order_id] = _Reservation(item.user_id, item.asset, item.amount, epoch=self.epoch)
         else:
             held.remaining += item.amount
         return Outcome("OK", entry.available_after, entry.reserved_after, item.order_id, item.amount)

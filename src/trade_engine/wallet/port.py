@@ -86,8 +86,45 @@ class Reservation(NamedTuple):
     remaining: int
 
 
+class AuditedReservation(NamedTuple):
+    """A reservation as reconciliation sees it: with the epoch of the writer that made it."""
+
+    order_id: str
+    user_id: str
+    asset: str
+    remaining: int
+    epoch: int
+
+
+class Settlement(NamedTuple):
+    """What the ledger moved for one trade."""
+
+    trade_id: str
+    notional: int
+    quantity: int
+    buyer_fee: int
+    seller_fee: int
+
+
+class Difference(NamedTuple):
+    """Two accounts of the same thing that do not agree; ``left`` and ``right`` each name their side and its value."""
+
+    check: str
+    subject: str
+    asset: str
+    left: str
+    right: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.check}: {self.subject} {self.asset}: {self.left}; {self.right}"
+
+
 class WalletUnavailable(Exception):
     """The wallet did not answer, or not in time: what was asked may or may not have happened."""
+
+    #: False if what was asked cannot have happened: it was never sent.
+    sent = True
 
 
 class Wallet(Protocol):
@@ -131,6 +168,38 @@ class Wallet(Protocol):
 
     async def open_reservations(self) -> list[Reservation]:
         """All reservations of which something is left.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """
+
+
+class AuditedWallet(Wallet, Protocol):
+    """A wallet whose books reconciliation may read."""
+
+    async def audit(self) -> list[Difference]:
+        """What in the ledger does not agree with itself.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """
+
+    async def reservations_after(self, order_id: str, limit: int) -> list[AuditedReservation]:
+        """The next reservations above ``order_id`` of which something is left, by order id.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """
+
+    async def settlements_after(self, trade_id: str, limit: int) -> list[Settlement]:
+        """The next settled trades above ``trade_id``, by trade id.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
+        """
+
+    async def known(self, operation_ids: Sequence[str]) -> set[str]:
+        """Which of these trades and releases the ledger has carried out.
 
         Raises:
             WalletUnavailable: the wallet did not answer.

@@ -1,18 +1,31 @@
 """Routes of orders: place, cancel, look up, list."""
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from trade_engine.api.call import Answer, Call, whole_number
-from trade_engine.api.schemas import FIELD_CODES, PlaceBody, read_place, show_order, show_own_trade
+from trade_engine.api.schemas import (
+    AMOUNTS,
+    FIELD_CODES,
+    AmendBody,
+    PlaceBody,
+    read_amend,
+    read_place,
+    show_order,
+    show_own_trade,
+)
 from trade_engine.api.times import read_time
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
 from trade_engine.domain.orders import PlaceOrder
 
+Body = TypeVar("Body")
+
 _decoder = msgspec.json.Decoder(PlaceBody)
+_amend_decoder = msgspec.json.Decoder(AmendBody)
+_raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PAGE_MAX: Final = 500
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
@@ -37,32 +50,46 @@ def read_request(call: Call) -> PlaceOrder:
     Raises:
         InvalidRequest: INVALID_JSON, INVALID_BODY, MISSING_FIELD, UNKNOWN_FIELD, or the code of a field.
     """
-    try:
-        body = _decoder.decode(call.body)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error)) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest("INVALID_JSON", f"the body is not JSON: {error}", field="body") from error
+    body = _decode(_decoder, call.body)
     principal = call.principal
     institution = principal.institution_id if principal else None
     return read_place(body, call.services.market(body.symbol).symbol, call.user_id, institution)
 
 
-def _explain(message: str) -> InvalidRequest:
+def _decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
+    try:
+        return decoder.decode(content)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), content) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest("INVALID_JSON", f"the body is not JSON: {error}", field="body") from error
+
+
+def _explain(message: str, content: bytes) -> InvalidRequest:
     """The library's message as one of ours: it names a field as ``$.price`` or in quotes."""
     what, _, path = message.partition(" - at `$")
     field = path.strip("`.").split(".")[0].split("[")[0]
     if "unknown field" in what:
-        name = what.partition("`")[2].rstrip("`")[:100]
-        return InvalidRequest("UNKNOWN_FIELD", f"there is no field {name}", field=name)
+        name = what.partition("`")[2].rstrip("`")
+        return InvalidRequest(
+            "UNKNOWN_FIELD", f"there is no field {name[:100]}", field=name[:100], provided=_provided(content, name)
+        )
     if "missing required field" in what:
         name = what.partition("`")[2].rstrip("`")
         return InvalidRequest("MISSING_FIELD", f"the field {name} is missing", field=name)
     if not field:
         return InvalidRequest("INVALID_BODY", f"the body must be a JSON object: {what}", field="body")
-    number = "`int`" in what.partition("got")[2] or "`float`" in what.partition("got")[2]
-    reason = 'must be a decimal string, such as "1.5", not a JSON number' if number else what
-    return InvalidRequest(FIELD_CODES.get(field, "INVALID_BODY"), f"{field}: {reason}", field=field)
+    reason = 'must be a decimal string, such as "1.5", not a JSON number' if field in AMOUNTS else what
+    code = FIELD_CODES.get(field, "INVALID_BODY")
+    return InvalidRequest(code, f"{field}: {reason}", field=field, provided=_provided(content, field))
+
+
+def _provided(content: bytes, field: str) -> str | None:
+    """What the body has in a field, as it was written there."""
+    try:
+        return bytes(_raw_decoder.decode(content)[field])[:100].decode(errors="replace")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, KeyError):
+        return None
 
 
 def _order_id(call: Call) -> str:
@@ -77,6 +104,24 @@ async def cancel(call: Call) -> Answer:
     """DELETE /orders/{order_id}: the order as it ended; again, the same answer."""
     order = await call.services.engine.cancel(_order_id(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
+
+
+async def amend(call: Call) -> Answer:
+    """PATCH /orders/{order_id}: the order as it is now, and the trades the change made at once."""
+    body = _decode(_amend_decoder, call.body)
+    change = read_amend(body)
+    changed = await call.services.engine.amend(_order_id(call), call.user_id, change)
+    market = call.services.market_of(changed.order.market_id)
+    trades = [show_own_trade(trade, market, call.user_id) for trade in changed.trades]
+    return Answer({"order": show_order(changed.order, market), "trades": trades})
+
+
+async def cancel_all(call: Call) -> Answer:
+    """DELETE /orders: ends all of the caller's orders, in one market if ``symbol`` is given; how many."""
+    symbol = call.parameters("symbol").get("symbol")
+    services = call.services
+    market = services.market(symbol).symbol if symbol else None
+    return Answer({"cancelled": await services.engine.cancel_all(call.user_id, market)})
 
 
 async def get(call: Call) -> Answer:

@@ -18,10 +18,9 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::BIGINT), 12, '0') || '70008000000000000000')::UUID
 $$;
 
--- Microseconds since 1970 as a time; 0 is no time.
-CREATE FUNCTION at_us(us BIGINT) RETURNS TIMESTAMPTZ
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT CASE WHEN us <> 0 THEN TIMESTAMPTZ '1970-01-01 00:00:00+00' + us * INTERVAL '1 microsecond' END
+-- Microseconds since 1970 as a time; 0 is no time.  STABLE, as adding an interval is, so that it is inlined.
+CREATE FUNCTION at_us(us BIGINT) RETURNS TIMESTAMPTZ LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT TIMESTAMPTZ '1970-01-01 00:00:00+00' + nullif(us, 0) * INTERVAL '1 microsecond'
 $$;
 
 CREATE TABLE engine_state (
@@ -43,6 +42,13 @@ CREATE TABLE markets (
     quote TEXT NOT NULL,
     tick_size NUMERIC(20, 8) NOT NULL CHECK (tick_size > 0),
     lot_size NUMERIC(20, 8) NOT NULL CHECK (lot_size > 0),
+    min_quantity NUMERIC(20, 8) NOT NULL CHECK (min_quantity > 0),
+    max_quantity NUMERIC(20, 8) NOT NULL CHECK (max_quantity >= min_quantity),
+    min_notional NUMERIC(20, 8) NOT NULL CHECK (min_notional >= 0),
+    maker_fee NUMERIC(10, 8) NOT NULL CHECK (maker_fee >= 0 AND maker_fee < 1),
+    taker_fee NUMERIC(10, 8) NOT NULL CHECK (taker_fee >= 0 AND taker_fee < 1),
+    fee_asset fee_asset_enum NOT NULL,
+    managed BOOLEAN NOT NULL DEFAULT FALSE,
     state market_state_enum NOT NULL DEFAULT 'OPEN',
     last_price NUMERIC(20, 8) NOT NULL DEFAULT 0,
     event_sequence BIGINT NOT NULL DEFAULT 0,
@@ -53,6 +59,7 @@ CREATE TABLE markets (
     max_open_orders BIGINT NOT NULL DEFAULT 0,
     max_fills BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
+COMMENT ON COLUMN markets.managed IS 'listed or changed while running: the configuration no longer speaks for it';
 COMMENT ON COLUMN markets.min_notional_ticks IS 'minimum notional in ticks x lots, as the core knows it';
 
 CREATE TABLE traders (
@@ -108,7 +115,7 @@ CREATE TABLE orders (
     CONSTRAINT open_by_status CHECK (is_open = (status IN ('PENDING', 'OPEN', 'PARTIALLY_FILLED')))
 ) PARTITION BY RANGE (order_id);
 CREATE INDEX orders_by_user ON orders (user_id, market_id, order_id);
-CREATE INDEX orders_open ON orders (market_id, order_id) WHERE is_open;
+CREATE INDEX orders_open ON orders (market_id, priority_sequence) WHERE is_open;
 CREATE INDEX orders_ended ON orders (status, order_id) WHERE NOT is_open;
 CREATE TABLE orders_default PARTITION OF orders DEFAULT WITH (fillfactor = 70);
 

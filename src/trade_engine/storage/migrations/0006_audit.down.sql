@@ -1,0 +1,2 @@
+DROP TABLE admin_audit;
+DROP FUNCTION refuse_audit_change();
