@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants sanitize format bench \
-	clean
+.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants sanitize \
+	fault format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ format: install-dev ## Format the code and mend what the linter can
 bench: install ## Measure the core and the whole path
 	@$(BIN)/trade-engine bench core
 	@$(BIN)/trade-engine bench orders --seconds 20
+
+fault: install-dev ## Mistreat the line between engine and wallet under load, and account for every unit (FAULT_ARGS=)
+	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
 
 clean: ## Remove what was built and installed, not the data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -96,11 +96,21 @@ class Player {
         if (c.type == STOP || c.type == STOP_LIMIT) c.stop_price = bytes_.near(100, 10);
         if (c.time_in_force == DAY || c.time_in_force == GTD || more >> 5 == 0) c.expires_us = bytes_.near(time_us_ + 60, 60);
         if (more & 32) c.display = bytes_.near(5, 5);
-        if (more & 64) c.linked_id = bytes_.near(sequence_ - 1, 3);
+        if (more & 64) link(c);
         if (more & 128) {
             c.flags = bytes_.byte() & 15;
             c.max_notional = bytes_.near(1'000 + 10 * bytes_.small(200), 100);
             if (c.flags & QUOTE_AMOUNT) c.quantity = 0;
+        }
+    }
+
+    // Mostly to an order that it can be linked to.
+    void link(Command& c) {
+        const u8 how = bytes_.byte();
+        c.linked_id = how < 240 ? sequence_ - 1 - (how & 3) : bytes_.near(sequence_ - 1, 3);
+        if (const Order* first_leg = find(c.linked_id); first_leg != nullptr && how < 240) {
+            c.user = first_leg->user;
+            c.side = first_leg->side;
         }
     }
 

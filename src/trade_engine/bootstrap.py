@@ -56,6 +56,7 @@ from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection, Pool
 from trade_engine.wallet.audit import PostgresLedger
+from trade_engine.wallet.breaker import BreakerState
 from trade_engine.wallet.http_client import HttpWallet
 from trade_engine.wallet.port import AuditedWallet, Release
 
@@ -165,6 +166,7 @@ class TradeEngine:
             self.failpoints,
             lambda: self._writer.epoch,
             with_cancels=self.config.wallet.mode != "http",
+            wallet_is_out=self._wallet_is_out,
             queue=matching.queue,
         )
         self.engine = EngineService(
@@ -182,8 +184,12 @@ class TradeEngine:
         self._stack.push_async_callback(self.engine.stop)
         self._run("settlement", self.settlement.run())
         self._stack.callback(self.settlement.stop)
+        self.dead_letters = DeadLetters(self.pool, self.wallet)
         self.reconciler = Reconciler(self.pool, self.wallet, wall_clock_us)
         self._run("reconciliation", self.reconciler.keep_running(self.config.settlement.reconcile_every_s))
+
+    def _wallet_is_out(self) -> bool:
+        return isinstance(self.wallet, HttpWallet) and self.wallet.breaker.state is BreakerState.OPEN
 
     async def _earlier_excess(self, epoch: int) -> list[Release]:
         """Orphaned reservations of earlier writers; where the ledger is in this database, by one statement."""
@@ -220,7 +226,7 @@ class TradeEngine:
                 echo_route=config.server.echo_route,
             ),
             lambda user_id: pending_proceeds(self.pool, user_id),
-            BackOffice(self.pool, DeadLetters(self.pool, self.wallet), self.reconciler),
+            BackOffice(self.pool, self.dead_letters, self.reconciler),
         )
         self.api = ApiServer(
             self.app,
@@ -303,7 +309,7 @@ async def attached_url(config: Config, data_dir: Path) -> AsyncIterator[str]:
 async def attached_wallet(url: str, config: Config | None = None, secret: str = "") -> AsyncIterator[AuditedWallet]:
     """For commands beside a server: the wallet; on a pool of its own, or the service that the configuration names."""
     if config is not None and config.wallet.mode == "http":
-        async with contextlib.aclosing(cast("HttpWallet", make_wallet(config, cast("Pool", None), secret))) as remote:
+        async with contextlib.aclosing(cast("HttpWallet", make_wallet(config, None, secret))) as remote:
             yield remote
         return
     pool = await open_pool(url, PoolSettings(max_open=2))

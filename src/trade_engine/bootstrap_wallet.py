@@ -37,7 +37,7 @@ _ENGINE_ID: Final = "00000000-0000-7000-8000-0000000000e0"
 _TOKEN_TTL_S: Final = 3_600
 
 
-def make_wallet(config: Config, pool: Pool, secret: str) -> AuditedWallet:
+def make_wallet(config: Config, pool: Pool | None, secret: str) -> AuditedWallet:
     """The wallet that ``wallet.mode`` names; one over HTTP has to be closed."""
     options = config.wallet
     if options.mode == "memory":
@@ -51,6 +51,8 @@ def make_wallet(config: Config, pool: Pool, secret: str) -> AuditedWallet:
             chance=random.random,
             on_change=_tell,
         )
+    if pool is None:
+        raise ValueError("wallet.mode in_process needs a pool")
     return PostgresLedger(pool, reserve_timeout_s=options.reserve_timeout_ms / 1e3, timeout_s=options.timeout_ms / 1e3)
 
 

@@ -1,4 +1,4 @@
-"""`trade-engine bench core|orders`: figures with the machine, the load and the command beside them."""
+"""`trade-engine bench core|orders|settlement`: figures with the machine, the load and the command beside them."""
 
 import asyncio
 import json
@@ -22,6 +22,7 @@ from trade_engine.api.auth.tokens import issue_token
 from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
 from trade_engine.cli.bench_core import run_core_benchmark
 from trade_engine.cli.bench_orders import Flow, run_load, summarise
+from trade_engine.cli.bench_settlement import run_settlement_benchmark
 from trade_engine.cli.options import configure, explained, json_option
 from trade_engine.cli.output import command_line, machine, progress, show
 from trade_engine.domain.scale import MAX_UNITS
@@ -59,6 +60,24 @@ def orders_command(seconds: float, connections: int, users: int, seed: int, *, a
             figures = uvloop.run(_measure(data_dir, port, seconds, connections, users, seed))
     load = f"{connections} connections, {users} users, seed {seed}, {seconds:g} s; server and database on this machine"
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+
+
+@bench.command("settlement")
+@click.option("--trades", default=10_000, show_default=True, type=click.IntRange(100, 1_000_000))
+@click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
+@click.option("--batch", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Trades a call.")
+@click.option("--tasks", default=2, show_default=True, type=click.IntRange(1, 64), help="Calls at once.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the trades.")
+@json_option
+def settlement_command(trades: int, users: int, batch: int, tasks: int, seed: int, *, as_json: bool) -> None:
+    """Trades settled in the ledger, in process and through the wallet service."""
+    with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with progress(f"settling {trades} trades"):
+            figures = uvloop.run(
+                run_settlement_benchmark(Path(folder), trades=trades, users=users, batch=batch, tasks=tasks, seed=seed)
+            )
+    show(figures | {"machine": machine(), "command": command_line()}, as_json=as_json)
 
 
 @contextmanager

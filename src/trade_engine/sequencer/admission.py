@@ -66,6 +66,7 @@ class Admission:
         queue: how many requests may wait; one more is refused with 503.
         session_end_us: when a day ends, in microseconds after 00:00 UTC.
         longest_life_us: no order lives longer.
+        wallet_is_out: whether the wallet is known to be away: orders are then refused at once.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class Admission:
         queue: int = 10_000,
         session_end_us: int = 0,
         longest_life_us: int = 180 * _DAY_US,
+        wallet_is_out: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._wallet_is_out = wallet_is_out
         self._session_end_us = session_end_us
         self._longest_life_us = longest_life_us
         self._sequencer = sequencer
@@ -111,6 +114,8 @@ class Admission:
         if len(self._waiting) >= self._limit:
             raise Unavailable("ENGINE_OVERLOADED", "too many orders wait, try again shortly")
         if request.client_order_id is None:
+            if self._wallet_is_out():
+                raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed")
             return await self._enqueue(request, market)
         key = (request.user_id, request.client_order_id)
         first = self._in_flight.get(key)

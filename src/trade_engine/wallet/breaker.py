@@ -49,6 +49,8 @@ class CircuitBreaker:
         self._opened_s = 0.0
         self._trials_running = 0
         self._trials_good = 0
+        #: How often it has opened.
+        self.opened = 0
 
     @property
     def state(self) -> BreakerState:
@@ -94,6 +96,7 @@ class CircuitBreaker:
     def _open(self, now: float) -> None:
         self._failures.clear()
         self._opened_s = now
+        self.opened += 1
         self._enter(BreakerState.OPEN)
 
     def _enter(self, state: BreakerState) -> None:

@@ -41,8 +41,10 @@ class Book:
     async def markets(self) -> None:
         """Two markets."""
         await self._pool.execute(
-            "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size)"
-            " VALUES (1, 'BTC/USDT', 'BTC', 'USDT', 0.01, 0.01), (2, 'ETH/USDT', 'ETH', 'USDT', 0.01, 0.01)"
+            "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, min_quantity, max_quantity,"
+            " min_notional, maker_fee, taker_fee, fee_asset)"
+            " SELECT number, base || '/USDT', base, 'USDT', 0.01, 0.01, 0.01, 1000, 0, 0, 0, 'QUOTE'"
+            " FROM (VALUES (1, 'BTC'), (2, 'ETH')) AS m (number, base)"
         )
 
     def at(self, n: int) -> int:

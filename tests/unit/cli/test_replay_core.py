@@ -74,7 +74,7 @@ def _plain_engine(path: Path) -> list[tuple[int, int]]:
     """The flow through a price-time engine of twenty lines that shares no code with ours, in hundredths and 1e-8."""
     books: dict[str, dict[str, list[int]]] = {"buy": {}, "sell": {}}
     trades = []
-    for line in gzip.open(path):
+    for line in gzip.decompress(path.read_bytes()).splitlines():
         order = json.loads(line)
         if order["op"] == "cancel":
             for book in books.values():

@@ -1,0 +1,73 @@
+"""The same trading scenarios with the wallet as a service over HTTP on a database of its own, and with the fake."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.test_trading import (
+    test_limit_that_rests_and_is_filled_later,
+    test_market_order_over_several_levels,
+    test_order_quantities_equal_trade_quantities,
+    test_self_trade_is_prevented,
+)
+from tests.e2e.venue import Venue, markets_yaml
+from tests.harness.postgres import TestServer
+from tests.harness.wallet_service import SECRET, wallet_service
+from trade_engine.bootstrap import TradeEngine
+from trade_engine.config import load_config
+
+__all__ = [
+    "test_limit_that_rests_and_is_filled_later",
+    "test_market_order_over_several_levels",
+    "test_order_quantities_equal_trade_quantities",
+    "test_self_trade_is_prevented",
+]
+
+
+@pytest.fixture(params=["http", "memory"])
+async def venue(
+    request: pytest.FixtureRequest, postgres: TestServer, database_url: str, tmp_path: Path
+) -> AsyncIterator[Venue]:
+    """A running engine whose wallet is not in its database."""
+    flags: dict[str, Any] = {
+        "database.url": database_url,
+        "auth.jwt_secret": SECRET,
+        "server.http_port": 0,
+        "matching.markets": markets_yaml(),
+        "rate_limit.orders_per_s": 0,
+        "rate_limit.queries_per_s": 0,
+        "rate_limit.public_per_s": 0,
+        "wallet.mode": request.param,
+        "wallet.breaker_open_s": 0.3,
+    }
+    async with AsyncExitStack() as stack:
+        if request.param == "http":
+            wallet_url = postgres.migrated()
+            stack.callback(postgres.drop, wallet_url)
+            port = await stack.enter_async_context(wallet_service(wallet_url))
+            flags["wallet.url"] = f"http://127.0.0.1:{port}"
+        engine = TradeEngine(load_config(None, flags, {}), tmp_path)
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{engine.api.port}", timeout=30)
+        )
+        yield Venue(http, engine)
+    await asyncio.sleep(0)
+
+
+async def test_engine_and_wallet_agree(venue: Venue) -> None:
+    symbol = venue.market()
+    seller, buyer = await venue.trader(**{symbol.split("/")[0]: "10"}), await venue.trader(USDT="10000")
+    await seller.order(symbol, "SELL", "2", "100.00")
+    await buyer.order(symbol, "BUY", "1.5", "101.00")
+    resting, _ = await buyer.order(symbol, "BUY", "1", "90.00")
+    assert (await buyer.cancel(resting["id"])).status_code == 200
+    await venue.settled()
+    outcome = await venue.running.reconciler.run()
+    assert outcome.differences == []
