@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: help install reinstall install-dev run test check lint types layers tidy unit format bench fault clean
+.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants sanitize \
+	fault format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,7 @@ run: install ## Start the engine with funded demo users (DATA_DIR=./data)
 
 test: install-dev check ## Run all checks and tests, and demand 80 % coverage in every package
 	@$(BIN)/python -m coverage erase
+	@if [ "$$CI" = true ] && command -v clang++ >/dev/null; then $(MAKE) sanitize; fi
 	@if grep -rqs "mark\.bulk" tests; then $(BIN)/python -m pytest -m bulk $(PYTEST_ARGS); fi
 	$(BIN)/python -m pytest -m "not bulk" --cov --cov-report= $(PYTEST_ARGS)
 	@$(BIN)/python scripts/check_coverage.py
@@ -69,6 +71,17 @@ tidy: install-dev
 
 unit: install-dev ## Run the unit and property tests only
 	$(BIN)/python -m pytest -q tests/unit tests/property
+
+N ?= 1000000
+differential: install-dev ## Drive both books with N random commands and compare every event (N=1000000)
+	$(BIN)/python -m tests.property.matching.differential $(N)
+
+mutants: install-dev ## Plant bugs in a copy of the core, one by one, and demand that a test catches each
+	@$(BIN)/python -m tests.mutants.run
+
+FUZZ_SECONDS ?= 60
+sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS=60)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh native/sanitize.sh
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

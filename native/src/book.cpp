@@ -247,7 +247,7 @@ std::pair<i128, i128> Book::walk(Side side, i64 quantity, i64 price) const {
     const i128 wanted = std::max<i64>(quantity, 0);
     i128 left = wanted, notional = 0;
     for (const auto& [key, level] : ladders_[1 - side].levels()) {
-        if (left == 0 || (price != 0 && key > (side == BUY ? price : -price))) break;
+        if (left == 0 || (price != 0 && key > (side == BUY ? i128{price} : -i128{price}))) break;
         const i128 lots = std::min(left, level.total);
         left -= lots;
         notional += lots * level.price;
@@ -269,6 +269,13 @@ i64 Book::next_expiry() {
     return order == nullptr ? 0 : order->expires_us;
 }
 
-u64 Book::memory_bytes() const { return pool_.capacity() * sizeof(Order) + orders_.bytes(); }
+u64 Book::memory_bytes() const {
+    // A node of std::map is its colour and three pointers beside the pair; an allocation costs two words more.
+    constexpr u64 node_bytes = sizeof(std::pair<const i64, Level>) + 6 * sizeof(void*);
+    u64 levels = 0;
+    for (const Side side : {BUY, SELL}) levels += ladders_[side].levels().size() + stops_[side].levels().size();
+    return pool_.capacity() * sizeof(Order) + orders_.bytes() + user_orders_.bytes() + levels * node_bytes +
+           dirty_.capacity() * sizeof(Order*) + due_.capacity() * sizeof(Due) + events_.capacity() * sizeof(Event);
+}
 
 }  // namespace trade_engine

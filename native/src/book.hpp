@@ -41,7 +41,7 @@ class Book {
     std::string restore(const Memory& memory, const OrderRecord* orders, u64 count);
     // Verify every invariant; an empty answer is success, else it says what does not hold.
     std::string check();
-    // Bytes held for orders and their index.
+    // Bytes held for orders, levels, indexes and the last answer's events.
     u64 memory_bytes() const;
 
   private:

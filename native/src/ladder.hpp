@@ -131,6 +131,7 @@ class Ladder {
         }
     }
     const Level* at(i64 price) const {
+        if (price <= 0) return nullptr;
         const auto it = levels_.find(sign_ * price);
         return it == levels_.end() ? nullptr : &it->second;
     }

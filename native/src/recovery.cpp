@@ -71,6 +71,7 @@ std::string Book::restore(const Memory& memory, const OrderRecord* orders, u64 c
     if (orders_.size() != 0 || priority_ != 0) return "only an empty book can be restored";
     if (const char* problem = memory_problem(memory); problem != nullptr) return problem;
     if (std::string problem = first_problem(orders, count, memory.priority); !problem.empty()) return problem;
+    const Memory before = this->memory();
     load_memory(memory);
     for (u64 i = 0; i < count; ++i) {
         const OrderRecord& r = orders[i];
@@ -92,7 +93,7 @@ std::string Book::restore(const Memory& memory, const OrderRecord* orders, u64 c
         detach(order);
         pool_.release(order);
     }
-    load_memory({});
+    load_memory(before);
     return "the book is crossed";
 }
 

@@ -167,7 +167,8 @@ bool Book::decrement(Order* taker, i64 price, i64 lots) {
     return false;
 }
 
-// Plays the orders of each level in the order in which they would be met, refills of icebergs included.
+// Plays the orders of each level in the order in which they would be met, refills of icebergs included, without the
+// legs that a fill of the other leg would have cancelled by then.
 bool Book::can_fill_whole(const Order* taker, i64 worst) const {
     struct Refill {
         i64 shown, leaves, display;
@@ -176,6 +177,7 @@ bool Book::can_fill_whole(const Order* taker, i64 worst) const {
     i128 budget = taker->flags & LIMITED_NOTIONAL ? taker->max_notional - taker->spent_notional
                                                   : static_cast<i128>(1) << 100;
     std::vector<Refill> refills;
+    std::vector<i64> gone;
     // One order met: 0 go on, 1 whole, -1 not fillable.
     const auto meet = [&](i64 price, i64 shown, i64 leaves, i64 display) {
         const i64 lots = std::min(wanted, shown);
@@ -190,7 +192,9 @@ bool Book::can_fill_whole(const Order* taker, i64 worst) const {
         if (key > worst) return false;
         refills.clear();
         for (const Order* maker = level.head; maker != nullptr; maker = maker->next) {
+            if (!gone.empty() && std::find(gone.begin(), gone.end(), maker->order_id) != gone.end()) continue;
             if (max_fills_ != 0 && met++ == max_fills_) return false;
+            if (maker->linked_id != 0) gone.push_back(maker->linked_id);
             if (maker->user == taker->user && taker->stp != ALLOWED) {
                 if (taker->stp != CANCEL_OLDEST) return false;
                 continue;

@@ -36,7 +36,7 @@ from trade_engine.api.problems import (
 from trade_engine.api.routes import ECHO, OPEN, OPTIONAL, ROUTES, Route
 from trade_engine.api.settings import PUBLIC, ApiSettings, LimitSettings
 from trade_engine.api.times import show_time
-from trade_engine.domain.errors import EngineError, NotFound, Unavailable
+from trade_engine.domain.errors import EngineError, NotFound, OutcomeUnknown, Unavailable
 from trade_engine.sequencer.requests import Engine
 from trade_engine.storage.queries import Queries
 from trade_engine.wallet.port import Wallet
@@ -51,6 +51,9 @@ _SAFE: Final = (
     (b"cache-control", b"no-store"),
 )
 _WITH_BODY: Final = frozenset(("POST", "PATCH"))
+_CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
+#: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
+_DRAIN: Final = 16
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
@@ -111,9 +114,9 @@ class Api:
             status, content = status_of(error), _failure(error, request_id)
             extra.extend(self._refusal_headers(error, status))
         except TimeoutError:
-            late = Unavailable("REQUEST_TIMEOUT", "the request took too long")
+            late = _late(scope["method"])
             status, content = 503, _failure(late, request_id)
-            extra.append((b"connection", b"close"))
+            extra.extend((*self._refusal_headers(late, status), (b"connection", b"close")))
         except Exception:
             log.exception("request failed", request_id=request_id, path=scope["path"])
             fault = EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=request_id)
@@ -125,7 +128,11 @@ class Api:
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
-        principal = self._authenticate(route, headers)
+        try:
+            principal = self._authenticate(route, headers)
+        except (Unauthorized, Forbidden):
+            self._limit(route, None, scope, extra)
+            raise
         self._limit(route, principal, scope, extra)
         body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
         return await route.handler(Call(self._services, Request(scope), principal, body))
@@ -178,18 +185,21 @@ class Api:
     async def _body(self, receive: Receive, headers: Headers) -> bytes:
         limit = self._settings.max_body_bytes
         announced = next((value for name, value in headers if name == b"content-length"), b"0")
-        if announced.isdigit() and int(announced) > limit:
+        if announced.isdigit() and int(announced) > limit * _DRAIN:
             raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
-        parts = b""
-        while True:
+        body, size, more = b"", 0, True
+        while more and size <= limit * _DRAIN:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            parts += message.get("body", b"")
-            if len(parts) > limit:
-                raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
-            if not message.get("more_body", False):
-                return parts
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size <= limit:
+                body += part
+            more = message.get("more_body", False)
+        if size > limit:
+            raise BodyTooLarge("BODY_TOO_LARGE", "the body is too large", field="body", limit=limit)
+        return body
 
     def _refusal_headers(self, error: EngineError, status: int) -> Headers:
         if isinstance(error, RateLimited):
@@ -203,6 +213,15 @@ class Api:
         if status == 413:
             return [(b"connection", b"close")]
         return []
+
+
+def _late(method: str) -> Unavailable:
+    """What a caller hears when time is up: only a request that changes nothing surely changed nothing."""
+    if method in _CHANGING:
+        return OutcomeUnknown(
+            "OUTCOME_UNKNOWN", "the request took too long and may have been carried out: repeat it, with the same ids"
+        )
+    return Unavailable("REQUEST_TIMEOUT", "the request took too long")
 
 
 async def _unused(_: Request) -> Any:

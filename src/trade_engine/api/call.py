@@ -41,8 +41,7 @@ class Services:
         self.verifier = verifier
         self.limiters = limiters
         self.settings = settings
-        self._spellings = {key: market for market in engine.markets.values() for key in symbol_keys(market.symbol)}
-        self.by_id: dict[int, Market] = {}
+        self._spellings: dict[str, str] = {}
 
     def market(self, symbol: str, field: str = "symbol") -> Market:
         """The market of a symbol in any of its spellings.
@@ -50,16 +49,22 @@ class Services:
         Raises:
             InvalidRequest: INVALID_SYMBOL.
         """
-        market = self._spellings.get(symbol) or self._spellings.get(symbol.upper())
+        markets = self.engine.markets
+        market = markets.get(symbol) or markets.get(self._canonical(symbol))
         if market is None:
             raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field=field, provided=symbol[:100])
         return market
 
     def market_of(self, market_id: int) -> Market:
         """The market of a number, as the database has it."""
-        if market_id not in self.by_id:
-            self.by_id = {market.market_id: market for market in self.engine.markets.values()}
-        return self.by_id[market_id]
+        return self.engine.market(market_id)
+
+    def _canonical(self, symbol: str) -> str:
+        """``BTC/USDT`` for any way of spelling it; the same text if there is no such market."""
+        markets = self.engine.markets
+        if len(self._spellings) != 4 * len(markets):
+            self._spellings = {key: known for known in markets for key in symbol_keys(known)}
+        return self._spellings.get(symbol) or self._spellings.get(symbol.upper(), symbol)
 
 
 class Call(NamedTuple):

@@ -60,6 +60,9 @@ FIELD_CODES = {
     "expires_at": "INVALID_EXPIRY",
 }
 
+#: Fields that are decimal strings.
+AMOUNTS = frozenset(("quantity", "price", "stop_price", "display_quantity", "quote_amount"))
+
 _SIDES = {side.name: side for side in Side}
 _TYPES = {kind.name: kind for kind in OrderType}
 _TIMES = {time.name: time for time in TimeInForce}

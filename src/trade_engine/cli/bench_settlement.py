@@ -156,7 +156,7 @@ async def _service(url: str, folder: Path) -> AsyncIterator[Wallet]:
     }
     command = [sys.executable, "-m", "trade_engine.cli", "wallet", "--port", str(port), "--data-dir", str(folder)]
     with (folder / "wallet.log").open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: ASYNC220 - once, at start
     flags = {"wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{port}", "auth.jwt_secret": secret}
     try:
         await _until_ready(port, process, folder / "wallet.log")

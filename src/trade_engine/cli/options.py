@@ -13,7 +13,6 @@ import click
 from trade_engine.config import Config, ConfigError, load_config
 from trade_engine.domain.errors import EngineError
 from trade_engine.domain.ids import canonical_uuid
-from trade_engine.sequencer.recovery import RecoveryError
 from trade_engine.storage.errors import StorageError
 from trade_engine.wallet.port import WalletUnavailable
 
@@ -66,7 +65,7 @@ class explained:  # noqa: N801 - reads as a statement
         """Explain what is known."""
         if isinstance(error, EngineError):
             raise click.ClickException(f"{error.code}: {error.message}") from error
-        if isinstance(error, ConfigError | StorageError | RecoveryError | WalletUnavailable):
+        if isinstance(error, ConfigError | StorageError | WalletUnavailable):
             raise click.ClickException(str(error)) from error
         if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
             raise click.ClickException(f"{type(error).__name__}: {error}") from error

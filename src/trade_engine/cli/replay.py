@@ -101,7 +101,7 @@ async def _replay_on_server(
     finally:
         link.close()
     took = now() - started
-    core = match_rounded(orders, market)
+    core = match_rounded(((o.id, o.side, o.price, o.quantity) for o in orders), market)
     return {
         "commands": len(orders),
         "trades": len(trades),

@@ -25,9 +25,7 @@ async def verify_command(data_dir: Path, config_file: Path | None, *, as_json: b
         connection = await asyncpg.connect(url)
         try:
             with progress("replaying batches") as meter:
-                report = await verify(
-                    connection, new_book, meter.update, ledger=config.wallet.mode == "in_process"
-                )
+                report = await verify(connection, new_book, meter.update, ledger=config.wallet.mode == "in_process")
         finally:
             await connection.close()
     show(msgspec.to_builtins(report), as_json=as_json)

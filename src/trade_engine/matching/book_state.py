@@ -4,8 +4,18 @@ Every change keeps the sums of the levels, the count of each user's orders and t
 event.  What is decided (who trades with whom, what is refused) lives in ``checks``, ``taker`` and ``reference``.
 """
 
-from trade_engine.domain.enums import MarketState, OrderType, Reason, Side
-from trade_engine.domain.events import EventFlag, EventKind
+from trade_engine.domain.enums import Reason
+from trade_engine.matching.codes import (
+    BUY,
+    CANCELLED,
+    OPEN,
+    PENDING,
+    REDUCED,
+    REJECTED,
+    RESTED,
+    RESTING,
+    SELL,
+)
 from trade_engine.matching.expiry import ExpiryQueue
 from trade_engine.matching.ladder import Ladder, Order
 from trade_engine.matching.protocol import MarketMemory
@@ -13,8 +23,6 @@ from trade_engine.matching.state_hash import MODULUS, memory_hash, order_hash
 
 #: An event's fields in the order of ``domain.events.Event``.
 Row = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
-
-_RESTING = int(EventFlag.RESTING)
 
 
 class BookState:
@@ -33,10 +41,10 @@ class BookState:
         self.orders: dict[int, Order] = {}
         #: Live orders a user.
         self.user_orders: dict[int, int] = {}
-        self.ladders = (Ladder.resting(Side.BUY), Ladder.resting(Side.SELL))
-        self.stops = (Ladder.waiting(Side.BUY), Ladder.waiting(Side.SELL))
+        self.ladders = (Ladder.resting(BUY), Ladder.resting(SELL))
+        self.stops = (Ladder.waiting(BUY), Ladder.waiting(SELL))
         self.expiries = ExpiryQueue(self.orders)
-        self.load_memory(MarketMemory(0, MarketState.OPEN, 0, 0, 0, 0, 0, 0))
+        self.load_memory(MarketMemory(0, OPEN, 0, 0, 0, 0, 0, 0))
         #: Highest and lowest price of the last taker's trades; 0: none.
         self.trade_high = self.trade_low = 0
         self._hash_sum = 0
@@ -81,7 +89,7 @@ class BookState:
 
     def reject(self, order_id: int, reason: Reason) -> None:
         """Write that the command was refused."""
-        self.emit(EventKind.REJECTED, order_id, reason=reason)
+        self.emit(REJECTED, order_id, reason=reason)
 
     def touch(self, order: Order) -> None:
         """Note that an order's hash is out of date."""
@@ -98,7 +106,7 @@ class BookState:
         order.display_remaining = min(order.display, order.leaves) if order.display else order.leaves
         self.insert(order)
         self.emit(
-            EventKind.RESTED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
+            RESTED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
             quantity=order.display_remaining, priority=order.priority,
         )  # fmt: skip
 
@@ -108,7 +116,7 @@ class BookState:
         order.waiting = 1
         self.insert(order)
         self.emit(
-            EventKind.PENDING, order.order_id, side=order.side, price=order.stop_price, leaves=order.leaves,
+            PENDING, order.order_id, side=order.side, price=order.stop_price, leaves=order.leaves,
             priority=order.priority,
         )  # fmt: skip
 
@@ -138,7 +146,7 @@ class BookState:
         self._hash_sum -= self._hashes.pop(order.order_id, 0)
         self._dirty.discard(order.order_id)
 
-    def end(self, order: Order, kind: EventKind, reason: int) -> None:
+    def end(self, order: Order, kind: int, reason: int) -> None:
         """End a live order (CANCELLED or EXPIRED), and with it the other leg of its pair."""
         self._end_one(order, kind, reason)
         self.cancel_linked(order)
@@ -150,14 +158,14 @@ class BookState:
             order.linked_id = 0
             if order.order_id in self.orders:
                 self.touch(order)
-            self._end_one(other, EventKind.CANCELLED, Reason.LINKED_ORDER)
+            self._end_one(other, CANCELLED, Reason.LINKED_ORDER)
 
-    def _end_one(self, order: Order, kind: EventKind, reason: int) -> None:
+    def _end_one(self, order: Order, kind: int, reason: int) -> None:
         self.remove(order)
         in_book = not order.waiting
         self.emit(
             kind, order.order_id, reason=reason, side=order.side, price=order.price, quantity=order.leaves,
-            flags=_RESTING if in_book else 0, other_leaves=order.display_remaining if in_book else 0,
+            flags=RESTING if in_book else 0, other_leaves=order.display_remaining if in_book else 0,
         )  # fmt: skip
 
     def shrink(self, order: Order, quantity: int) -> None:
@@ -177,15 +185,15 @@ class BookState:
         shown_before = order.display_remaining
         self.shrink(order, quantity)
         self.emit(
-            EventKind.REDUCED, order.order_id, reason=reason, side=order.side, price=order.price, quantity=quantity,
-            leaves=order.leaves, flags=0 if order.waiting else _RESTING, other_id=shown_before,
+            REDUCED, order.order_id, reason=reason, side=order.side, price=order.price, quantity=quantity,
+            leaves=order.leaves, flags=0 if order.waiting else RESTING, other_id=shown_before,
             other_leaves=order.display_remaining,
         )  # fmt: skip
 
     def stop_reached(self, order: Order) -> bool:
         """Whether the last trade has reached an order's stop price."""
-        if not self.last_price or order.type not in (OrderType.STOP, OrderType.STOP_LIMIT):
+        if not self.last_price or not order.is_stop:
             return False
-        if order.side == Side.BUY:
+        if order.side == BUY:
             return self.last_price >= order.stop_price
         return self.last_price <= order.stop_price

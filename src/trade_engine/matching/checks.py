@@ -6,36 +6,60 @@ The order of the checks is part of the contract: both books give the same reason
 
 from typing import Final
 
-from trade_engine.domain.commands import Command, CommandKind, OrderFlag
-from trade_engine.domain.enums import MarketState, OrderType, Reason, Side, TimeInForce
+from trade_engine.domain.commands import Command
+from trade_engine.domain.enums import MarketState, Reason
 from trade_engine.domain.scale import MAX_UNITS
 from trade_engine.matching.book_state import BookState
+from trade_engine.matching.codes import (
+    AMEND,
+    BUY,
+    CANCEL,
+    CANCEL_ALL,
+    CANCEL_ONLY,
+    CLOSED,
+    DAY,
+    FINE,
+    FOK,
+    GTD,
+    HALTED,
+    IOC,
+    LIMIT,
+    LIMITED_NOTIONAL,
+    MARKET,
+    OPEN,
+    PLACE,
+    POST_ONLY,
+    QUOTE_AMOUNT,
+    REDUCE,
+    STOP,
+    STOP_LIMIT,
+)
 from trade_engine.matching.ladder import Order
 from trade_engine.matching.taker import may_rest, would_take
 
 #: The largest price, quantity, notional or rule.
 MAX_VALUE: Final = MAX_UNITS
 _PPM: Final = 1_000_000
-_LIMIT_TYPES: Final = (OrderType.LIMIT, OrderType.STOP_LIMIT)
-_STOP_TYPES: Final = (OrderType.STOP, OrderType.STOP_LIMIT)
-_AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
-_ALL_FLAGS: Final = int(OrderFlag.POST_ONLY | OrderFlag.LIMITED_NOTIONAL | OrderFlag.QUOTE_AMOUNT)
+_LIMIT_TYPES: Final = (LIMIT, STOP_LIMIT)
+_STOP_TYPES: Final = (STOP, STOP_LIMIT)
+_AT_ONCE: Final = (IOC, FOK)
+_ALL_FLAGS: Final = POST_ONLY | LIMITED_NOTIONAL | QUOTE_AMOUNT
 _CLOSED_BY: Final = {
-    MarketState.HALTED: Reason.MARKET_HALTED,
-    MarketState.CANCEL_ONLY: Reason.MARKET_CANCEL_ONLY,
-    MarketState.CLOSED: Reason.MARKET_CLOSED,
+    HALTED: Reason.MARKET_HALTED,
+    CANCEL_ONLY: Reason.MARKET_CANCEL_ONLY,
+    CLOSED: Reason.MARKET_CLOSED,
 }
-_ENTERING: Final = (CommandKind.PLACE, CommandKind.AMEND)
-_LEAVING: Final = (CommandKind.CANCEL, CommandKind.REDUCE, CommandKind.CANCEL_ALL)
+_ENTERING: Final = (PLACE, AMEND)
+_LEAVING: Final = (CANCEL, REDUCE, CANCEL_ALL)
 _LAST_REASON: Final = max(Reason)
 
 
 def check_state(book: BookState, c: Command) -> Reason:
     """Whether the market's state lets the command in.  An administrator may always take orders out."""
-    if book.state == MarketState.OPEN or c.kind not in _ENTERING + _LEAVING:
-        return Reason.NONE
-    if c.kind in _LEAVING and (book.state == MarketState.CANCEL_ONLY or c.reason == Reason.ADMIN_REQUEST):
-        return Reason.NONE
+    if book.state == OPEN or c.kind not in _ENTERING + _LEAVING:
+        return FINE
+    if c.kind in _LEAVING and (book.state == CANCEL_ONLY or c.reason == Reason.ADMIN_REQUEST):
+        return FINE
     return _CLOSED_BY[MarketState(book.state)]
 
 
@@ -43,16 +67,16 @@ def check_leaving(c: Command) -> Reason:
     """Whether CANCEL, REDUCE or CANCEL_ALL makes sense in itself."""
     if c.reason and not Reason.USER_REQUEST <= c.reason <= _LAST_REASON:
         return Reason.INVALID_COMMAND
-    if c.kind == CommandKind.REDUCE and c.quantity <= 0:
+    if c.kind == REDUCE and c.quantity <= 0:
         return Reason.INVALID_QUANTITY
-    if c.kind == CommandKind.CANCEL_ALL and (c.quantity < 0 or c.user < 0):
+    if c.kind == CANCEL_ALL and (c.quantity < 0 or c.user < 0):
         return Reason.INVALID_COMMAND
-    return Reason.NONE
+    return FINE
 
 
 def check_place(book: BookState, c: Command) -> Reason:
     """Every check on a new order, in order: shape, numbers, link, market rules."""
-    return _check_shape(book, c) or _check_numbers(c) or _check_link(book, c) or _check_rules(book, c) or Reason.NONE
+    return _check_shape(book, c) or _check_numbers(c) or _check_link(book, c) or _check_rules(book, c) or FINE
 
 
 def _check_shape(book: BookState, c: Command) -> Reason:
@@ -64,21 +88,21 @@ def _check_shape(book: BookState, c: Command) -> Reason:
 
 
 def _check_flags(c: Command) -> Reason:
-    post_only = c.flags & OrderFlag.POST_ONLY
-    limited = c.flags & OrderFlag.LIMITED_NOTIONAL
-    by_amount = c.flags & OrderFlag.QUOTE_AMOUNT
+    post_only = c.flags & POST_ONLY
+    limited = c.flags & LIMITED_NOTIONAL
+    by_amount = c.flags & QUOTE_AMOUNT
     if (
         c.flags & ~_ALL_FLAGS
         or (post_only and (c.type not in _LIMIT_TYPES or c.time_in_force in _AT_ONCE))
-        or (limited and c.side != Side.BUY)
-        or (by_amount and (not limited or c.type != OrderType.MARKET or c.time_in_force == TimeInForce.FOK))
+        or (limited and c.side != BUY)
+        or (by_amount and (not limited or c.type != MARKET or c.time_in_force == FOK))
     ):
         return Reason.INVALID_FLAGS
-    return Reason.NONE
+    return FINE
 
 
 def _check_numbers(c: Command) -> Reason:
-    by_amount = c.flags & OrderFlag.QUOTE_AMOUNT
+    by_amount = c.flags & QUOTE_AMOUNT
     if c.quantity != 0 if by_amount else not 0 < c.quantity <= MAX_VALUE:
         return Reason.INVALID_QUANTITY
     if not 0 < c.price <= MAX_VALUE if c.type in _LIMIT_TYPES else c.price != 0:
@@ -87,20 +111,20 @@ def _check_numbers(c: Command) -> Reason:
         return Reason.INVALID_STOP_PRICE
     if c.price * c.quantity > MAX_VALUE or c.stop_price * c.quantity > MAX_VALUE:
         return Reason.NOTIONAL_OVERFLOW
-    if c.flags & OrderFlag.LIMITED_NOTIONAL and not 0 <= c.max_notional <= MAX_VALUE:
+    if c.flags & LIMITED_NOTIONAL and not 0 <= c.max_notional <= MAX_VALUE:
         return Reason.NOTIONAL_OVERFLOW
     if c.display and (not 0 < c.display <= c.quantity or c.type not in _LIMIT_TYPES or c.time_in_force in _AT_ONCE):
         return Reason.INVALID_DISPLAY_QUANTITY
-    needs_expiry = c.time_in_force in (TimeInForce.DAY, TimeInForce.GTD)
+    needs_expiry = c.time_in_force in (DAY, GTD)
     if (needs_expiry or c.expires_us) and not max(c.time_us, 0) < c.expires_us <= MAX_VALUE:
         return Reason.INVALID_EXPIRY
-    return Reason.NONE
+    return FINE
 
 
 def _check_link(book: BookState, c: Command) -> Reason:
     """The second leg names the first, which must be whole, live, unlinked and of the same user and side."""
     if not c.linked_id:
-        return Reason.NONE
+        return FINE
     other = book.orders.get(c.linked_id)
     if (
         other is None
@@ -111,7 +135,7 @@ def _check_link(book: BookState, c: Command) -> Reason:
         or not may_rest(c.type, c.time_in_force)
     ):
         return Reason.INVALID_LINK
-    return Reason.NONE
+    return FINE
 
 
 def _check_rules(book: BookState, c: Command) -> Reason:
@@ -122,9 +146,9 @@ def _check_rules(book: BookState, c: Command) -> Reason:
     open_orders = book.user_orders.get(c.user, 0)
     if book.max_open_orders and may_rest(c.type, c.time_in_force) and open_orders >= book.max_open_orders:
         return Reason.MAX_OPEN_ORDERS
-    if c.flags & OrderFlag.POST_ONLY and c.type == OrderType.LIMIT and would_take(book, c.side, c.price):
+    if c.flags & POST_ONLY and c.type == LIMIT and would_take(book, c.side, c.price):
         return Reason.POST_ONLY_WOULD_TAKE
-    return Reason.NONE
+    return FINE
 
 
 def outside_band(book: BookState, price: int) -> bool:
@@ -136,9 +160,9 @@ def outside_band(book: BookState, price: int) -> bool:
 
 def _notional(book: BookState, c: Command) -> int:
     """What an order is worth for the minimum notional; an order that no price can be told for passes."""
-    if c.flags & OrderFlag.QUOTE_AMOUNT:
+    if c.flags & QUOTE_AMOUNT:
         return c.max_notional
-    if c.type == OrderType.MARKET:
+    if c.type == MARKET:
         best = book.ladders[1 - c.side].best
         price = best.price if best is not None else book.last_price
         return price * c.quantity if price else book.min_notional
@@ -147,11 +171,11 @@ def _notional(book: BookState, c: Command) -> int:
 
 def check_amend(book: BookState, order: Order, c: Command) -> Reason:
     """Whether ``order`` may be changed as ``c`` asks; 0 keeps a field."""
-    limited = c.flags & OrderFlag.LIMITED_NOTIONAL
-    if c.flags & ~int(OrderFlag.LIMITED_NOTIONAL) or (limited and order.side != Side.BUY):
+    limited = c.flags & LIMITED_NOTIONAL
+    if c.flags & ~LIMITED_NOTIONAL or (limited and order.side != BUY):
         return Reason.INVALID_FLAGS
     filled = order.quantity - order.leaves
-    if limited and not order.flags & OrderFlag.LIMITED_NOTIONAL and filled:
+    if limited and not order.flags & LIMITED_NOTIONAL and filled:
         return Reason.INVALID_FLAGS
     price = c.price or order.price
     quantity = c.quantity or order.quantity
@@ -172,7 +196,7 @@ def check_amend(book: BookState, order: Order, c: Command) -> Reason:
         order.price, order.quantity, order.stop_price, order.flags, order.max_notional,
     ):  # fmt: skip
         return Reason.NO_CHANGE
-    must_afford = not order.waiting and flags & OrderFlag.LIMITED_NOTIONAL
+    must_afford = not order.waiting and flags & LIMITED_NOTIONAL
     if must_afford and price * (quantity - filled) > max_notional - order.spent_notional:
         return Reason.NOTIONAL_OVERFLOW
     return _check_amended_rules(book, order, price, quantity, stop_price)
@@ -183,7 +207,7 @@ def _check_amended_rules(book: BookState, order: Order, price: int, quantity: in
         return Reason.PRICE_BAND
     if (price or stop_price) * quantity < book.min_notional:
         return Reason.MIN_NOTIONAL
-    post_only = order.flags & OrderFlag.POST_ONLY and not order.waiting
+    post_only = order.flags & POST_ONLY and not order.waiting
     if post_only and price != order.price and would_take(book, order.side, price):
         return Reason.POST_ONLY_WOULD_TAKE
-    return Reason.NONE
+    return FINE

@@ -30,6 +30,10 @@ class ExpiryQueue:
             heapify(self._heap)
         heappush(self._heap, (order.expires_us, order.order_id))
 
+    def __bool__(self) -> bool:
+        """Whether anything may fall due at all."""
+        return bool(self._heap)
+
     def first(self) -> Order | None:
         """The order that falls due next, or None."""
         while self._heap:

@@ -7,7 +7,7 @@ code path serves both sides.  A ladder knows structure only: no matching, no eve
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from trade_engine.domain.enums import OrderType, Side
+from trade_engine.matching.codes import BUY, MARKET, SELL, STOP, STOP_LIMIT
 from trade_engine.matching.protocol import Resting
 
 
@@ -15,9 +15,9 @@ class Order:
     """A live order, mutable; the fields are those of ``protocol.Resting``."""
 
     __slots__ = (
-        "display", "display_remaining", "expires_us", "flags", "leaves", "level", "linked_id", "max_notional", "next",
-        "order_id", "previous", "price", "priority", "quantity", "side", "spent_notional", "stop_price", "stp",
-        "time_in_force", "type", "user", "waiting",
+        "display", "display_remaining", "enters_as_market", "expires_us", "flags", "is_stop", "leaves", "level",
+        "linked_id", "max_notional", "next", "order_id", "previous", "price", "priority", "quantity", "side",
+        "spent_notional", "stop_price", "stp", "time_in_force", "type", "user", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -29,6 +29,9 @@ class Order:
         self.user = user
         self.side = side
         self.type = type_
+        self.is_stop = type_ in (STOP, STOP_LIMIT)
+        #: Whether it takes at any price.
+        self.enters_as_market = type_ in (MARKET, STOP)
         self.time_in_force = time_in_force
         self.stp = stp
         self.flags = flags
@@ -47,11 +50,6 @@ class Order:
         self.level: PriceLevel | None = None
         self.previous: Order | None = None
         self.next: Order | None = None
-
-    @property
-    def enters_as_market(self) -> bool:
-        """Whether it takes at any price (MARKET, or a triggered STOP)."""
-        return self.type in (OrderType.MARKET, OrderType.STOP)
 
     def resting(self) -> Resting:
         """An immutable copy."""
@@ -127,28 +125,25 @@ class PriceLevel:
 class Ladder:
     """All levels of one side; the best one is at hand, the others are found by key."""
 
-    __slots__ = ("_descending", "_levels", "sign")
+    __slots__ = ("_descending", "_levels", "best", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self._levels: dict[int, PriceLevel] = {}
         # Negated keys, ascending: the best level is the last element, where adding and removing is cheap.
         self._descending: list[int] = []
+        #: The level that comes first, or None.
+        self.best: PriceLevel | None = None
 
     @classmethod
-    def resting(cls, side: Side) -> "Ladder":
+    def resting(cls, side: int) -> "Ladder":
         """For orders that rest: the lowest ask and the highest bid come first."""
-        return cls(1 if side is Side.SELL else -1)
+        return cls(1 if side == SELL else -1)
 
     @classmethod
-    def waiting(cls, side: Side) -> "Ladder":
+    def waiting(cls, side: int) -> "Ladder":
         """For stops: those reached first as the price rises (BUY) or falls (SELL) come first."""
-        return cls(1 if side is Side.BUY else -1)
-
-    @property
-    def best(self) -> PriceLevel | None:
-        """The level that comes first, or None."""
-        return self._levels[-self._descending[-1]] if self._descending else None
+        return cls(1 if side == BUY else -1)
 
     def add(self, order: Order, price: int) -> None:
         """Put an order at the back of its price's level."""
@@ -160,6 +155,7 @@ class Ladder:
                 self._descending.insert(bisect_left(self._descending, -key), -key)
             else:
                 self._descending.append(-key)
+                self.best = level
         level.append(order)
 
     def remove(self, order: Order) -> None:
@@ -169,8 +165,9 @@ class Ladder:
         level.unlink(order)
         if level.head is None:
             del self._levels[level.key]
-            if self._descending[-1] == -level.key:
+            if level is self.best:
                 self._descending.pop()
+                self.best = self._levels[-self._descending[-1]] if self._descending else None
             else:
                 del self._descending[bisect_left(self._descending, -level.key)]
 

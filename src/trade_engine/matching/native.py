@@ -9,6 +9,7 @@ from typing import Final
 from trade_engine.domain.enums import Side
 from trade_engine.matching import _native
 from trade_engine.matching.protocol import Level, MarketMemory, Resting, Walk
+from trade_engine.matching.snapshot import open_snapshot, seal_snapshot
 from trade_engine.matching.state_hash import (
     ORDER_RECORD_SIZE,
     decode_memory,
@@ -50,6 +51,14 @@ class NativeBook(_native.Book):
     def restore(self, memory: MarketMemory, orders: list[Resting]) -> None:
         """Fill an empty book."""
         self.restore_records(encode_memory(memory), b"".join(map(encode_resting, orders)))
+
+    def dump(self) -> bytes:
+        """All that the book remembers, as a snapshot."""
+        return seal_snapshot(self.market_id, self.memory_record(), self.order_records())
+
+    def load(self, snapshot: bytes) -> None:
+        """Fill an empty book from a snapshot."""
+        self.restore_records(*open_snapshot(self.market_id, snapshot))
 
     def check(self) -> None:
         """Verify every invariant."""

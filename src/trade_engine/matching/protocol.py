@@ -149,7 +149,19 @@ class Book(Protocol):
         """Fill an empty book with what ``memory`` and ``live_orders`` told, in ascending priority.
 
         Raises:
-            ValueError: the book is not empty, or the orders contradict one another (an id twice, a crossed book).
+            ValueError: the book is not empty, or the orders contradict one another (an id twice, a crossed book);
+                the book is as it was.
+        """
+
+    def dump(self) -> bytes:
+        """All that the book remembers, as a snapshot (``snapshot`` has the layout); equal books give equal bytes."""
+
+    def load(self, snapshot: bytes) -> None:
+        """Fill an empty book with what ``dump`` of either book gave.
+
+        Raises:
+            ValueError: the book is not empty, or the snapshot is damaged, cut short, of another version or market,
+                or contradicts itself; the book is as it was.
         """
 
     def next_expiry(self) -> int:

@@ -16,13 +16,14 @@ def restore_book(book: BookState, memory: MarketMemory, orders: list[Resting]) -
     """Fill an empty book with ``orders`` in ascending priority.
 
     Raises:
-        ValueError: the book is not empty, or what it is given contradicts itself; the book is then empty.
+        ValueError: the book is not empty, or what it is given contradicts itself; the book is as it was.
     """
     if book.orders or book.priority:
         raise ValueError("only an empty book can be restored")
     problem = _memory_problem(memory) or _first_problem(orders, memory)
     if problem:
         raise ValueError(problem)
+    before = book.memory()
     book.load_memory(memory)
     for resting in orders:
         book.insert(Order.of(resting))
@@ -30,7 +31,7 @@ def restore_book(book: BookState, memory: MarketMemory, orders: list[Resting]) -
     if bid is not None and ask is not None and bid.price >= ask.price:
         for order in list(book.orders.values()):
             book.remove(order)
-        book.load_memory(MarketMemory(0, MarketState.OPEN, 0, 0, 0, 0, 0, 0))
+        book.load_memory(before)
         raise ValueError(f"the book is crossed: bid {bid.price}, ask {ask.price}")
 
 

@@ -10,22 +10,61 @@ from collections import deque
 from itertools import islice
 from typing import Final
 
-from trade_engine.domain.commands import COMMAND_SIZE, Command, CommandKind, OrderFlag, decode_commands
-from trade_engine.domain.enums import MarketState, OrderType, Reason, Side, TimeInForce
-from trade_engine.domain.events import EventFlag, EventKind
+from trade_engine.domain.commands import COMMAND_SIZE, Command, decode_commands
+from trade_engine.domain.enums import Reason, Side, TimeInForce
 from trade_engine.matching import checks
 from trade_engine.matching.book_state import BookState, Row
+from trade_engine.matching.codes import (
+    ACCEPTED,
+    AMEND,
+    AMENDED,
+    BUY,
+    CANCEL,
+    CANCEL_ALL,
+    CANCELLED,
+    CLOSED,
+    CONFIGURE,
+    CONFIGURED,
+    DAY,
+    EXPIRED,
+    FINE,
+    GTD,
+    LIMITED_NOTIONAL,
+    OPEN,
+    PENDING,
+    PLACE,
+    POST_ONLY,
+    PULLED,
+    REDUCE,
+    REDUCED,
+    RESTED,
+    RESTING,
+    SELL,
+    SET_STATE,
+    STATE_CHANGED,
+    TICK,
+    TRADE,
+    TRIGGERED,
+)
 from trade_engine.matching.ladder import Order
 from trade_engine.matching.protocol import Level, MarketMemory, Outcome, Resting, Walk
 from trade_engine.matching.recovery import restore_book, verify_book
+from trade_engine.matching.snapshot import open_snapshot, seal_snapshot
+from trade_engine.matching.state_hash import (
+    ORDER_RECORD_SIZE,
+    decode_memory,
+    decode_resting,
+    encode_memory,
+    encode_resting,
+)
 from trade_engine.matching.taker import take, would_take
 
 _pack: Final = struct.Struct("<4BI8q").pack
 _EXPIRY_REASONS: Final = {
-    TimeInForce.DAY: Reason.DAY_END,
-    TimeInForce.GTD: Reason.GOOD_TILL_DATE,
+    DAY: Reason.DAY_END,
+    GTD: Reason.GOOD_TILL_DATE,
 }
-_PLAIN: Final = (EventKind.ACCEPTED, EventKind.RESTED, EventKind.PENDING)
+_PLAIN: Final = (ACCEPTED, RESTED, PENDING)
 
 
 class ReferenceBook:
@@ -36,14 +75,14 @@ class ReferenceBook:
     def __init__(self, market_id: int) -> None:
         self._state = BookState(market_id)
         self._carry_out = {
-            CommandKind.PLACE: self._place,
-            CommandKind.CANCEL: self._cancel,
-            CommandKind.REDUCE: self._reduce,
-            CommandKind.AMEND: self._amend,
-            CommandKind.CANCEL_ALL: self._cancel_all,
-            CommandKind.SET_STATE: self._set_state,
-            CommandKind.TICK: self._tick,
-            CommandKind.CONFIGURE: self._configure,
+            PLACE: self._place,
+            CANCEL: self._cancel,
+            REDUCE: self._reduce,
+            AMEND: self._amend,
+            CANCEL_ALL: self._cancel_all,
+            SET_STATE: self._set_state,
+            TICK: self._tick,
+            CONFIGURE: self._configure,
         }
 
     @property
@@ -71,41 +110,44 @@ class ReferenceBook:
         """Place one order; see ``protocol.Book.place``."""
         return self._call(
             Command(
-                CommandKind.PLACE, 0, 0, self._state.market_id, order_id, user, side, order_type,
-                time_in_force, stp, flags, price=price, quantity=quantity, max_notional=max_notional,
+                PLACE, 0, 0, self._state.market_id, order_id, user, side, order_type, time_in_force, stp, flags,
+                0, 0, price, quantity, 0, 0, max_notional,
             )
         )  # fmt: skip
 
     def cancel(self, order_id: int) -> tuple[Outcome, ...]:
         """Cancel one order; see ``protocol.Book.cancel``."""
-        return self._call(Command(CommandKind.CANCEL, 0, 0, self._state.market_id, order_id))
+        return self._call(Command(CANCEL, 0, 0, self._state.market_id, order_id))
 
     def reduce(self, order_id: int, quantity: int) -> tuple[Outcome, ...]:
         """Take lots off one order; see ``protocol.Book.reduce``."""
-        return self._call(Command(CommandKind.REDUCE, 0, 0, self._state.market_id, order_id, quantity=quantity))
+        return self._call(Command(REDUCE, 0, 0, self._state.market_id, order_id, quantity=quantity))
 
     def _call(self, command: Command) -> tuple[Outcome, ...]:
         self._run(command)
-        outcomes = tuple(_outcome(event) for event in self._state.events if _is_notable(event, command))
-        self._state.events.clear()
-        return outcomes
+        events = self._state.events
+        outcomes = [_outcome(event) for event in events if event[0] not in _PLAIN and _is_notable(event, command)]
+        events.clear()
+        return tuple(outcomes)
 
     def _run(self, c: Command) -> None:
         """One command, start to end."""
         book = self._state
         book.sequence = c.sequence
-        if c.market_id != book.market_id or not CommandKind.PLACE <= c.kind <= CommandKind.CONFIGURE:
+        if c.market_id != book.market_id or not PLACE <= c.kind <= CONFIGURE:
             book.reject(c.order_id, Reason.INVALID_COMMAND)
             return
-        if c.kind == CommandKind.TICK:
+        if c.kind == TICK:
             self._tick(c)
             return
-        self._expire(c.time_us, 0)
-        refusal = checks.check_state(book, c)
-        if refusal:
-            book.reject(c.order_id, refusal)
-            return
-        self._carry_out[CommandKind(c.kind)](c)
+        if book.expiries:
+            self._expire(c.time_us, 0)
+        if book.state != OPEN:
+            refusal = checks.check_state(book, c)
+            if refusal:
+                book.reject(c.order_id, refusal)
+                return
+        self._carry_out[c.kind](c)
 
     def _place(self, c: Command) -> None:
         book = self._state
@@ -113,13 +155,13 @@ class ReferenceBook:
         if refusal:
             book.reject(c.order_id, refusal)
             return
-        max_notional = c.max_notional if c.flags & OrderFlag.LIMITED_NOTIONAL else 0
+        max_notional = c.max_notional if c.flags & LIMITED_NOTIONAL else 0
         order = Order(
             c.order_id, c.user, c.side, c.type, c.time_in_force, c.stp, c.flags, c.price, c.quantity, c.stop_price,
             c.display, max_notional, c.expires_us, c.linked_id,
         )  # fmt: skip
         book.emit(
-            EventKind.ACCEPTED, c.order_id, side=c.side, price=c.price, quantity=c.quantity, leaves=c.quantity,
+            ACCEPTED, c.order_id, side=c.side, price=c.price, quantity=c.quantity, leaves=c.quantity,
             other_id=c.user,
         )  # fmt: skip
         if c.linked_id:
@@ -131,25 +173,26 @@ class ReferenceBook:
     def _enter(self, order: Order) -> None:
         """Bring an order that is not live into the market: it waits as a stop, or takes and rests."""
         book = self._state
-        if order.type in (OrderType.STOP, OrderType.STOP_LIMIT) and not book.stop_reached(order):
+        if order.is_stop and not book.stop_reached(order):
             book.wait(order)
             return
-        if order.type in (OrderType.STOP, OrderType.STOP_LIMIT):
+        if order.is_stop:
             self._trigger(order)
         else:
             take(book, order)
-        self._cascade()
+        if book.trade_high:
+            self._cascade()
 
     def _trigger(self, order: Order) -> None:
         """A stop, out of everything by now, enters the market."""
         book = self._state
         order.waiting = 0
-        book.emit(EventKind.TRIGGERED, order.order_id, side=order.side, price=book.last_price, leaves=order.leaves)
+        book.emit(TRIGGERED, order.order_id, side=order.side, price=book.last_price, leaves=order.leaves)
         book.cancel_linked(order)
-        if order.flags & OrderFlag.POST_ONLY and would_take(book, order.side, order.price):
+        if order.flags & POST_ONLY and would_take(book, order.side, order.price):
             book.trade_high = book.trade_low = 0
             book.emit(
-                EventKind.CANCELLED, order.order_id, reason=Reason.TRIGGER_REFUSED, side=order.side,
+                CANCELLED, order.order_id, reason=Reason.TRIGGER_REFUSED, side=order.side,
                 price=order.price, quantity=order.leaves,
             )  # fmt: skip
         else:
@@ -172,7 +215,7 @@ class ReferenceBook:
         book = self._state
         if not book.trade_high:
             return
-        for stops, reached in ((book.stops[Side.BUY], book.trade_high), (book.stops[Side.SELL], -book.trade_low)):
+        for stops, reached in ((book.stops[BUY], book.trade_high), (book.stops[SELL], -book.trade_low)):
             while (level := stops.best) is not None and level.key <= reached:
                 order = level.head
                 assert order is not None
@@ -182,20 +225,20 @@ class ReferenceBook:
     def _cancel(self, c: Command) -> None:
         book = self._state
         order = book.orders.get(c.order_id)
-        refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else Reason.NONE)
+        refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else FINE)
         if order is None or refusal:
             book.reject(c.order_id, refusal)
         else:
-            book.end(order, EventKind.CANCELLED, c.reason or Reason.USER_REQUEST)
+            book.end(order, CANCELLED, c.reason or Reason.USER_REQUEST)
 
     def _reduce(self, c: Command) -> None:
         book = self._state
         order = book.orders.get(c.order_id)
-        refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else Reason.NONE)
+        refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else FINE)
         if order is None or refusal:
             book.reject(c.order_id, refusal)
         elif c.quantity >= order.leaves:
-            book.end(order, EventKind.CANCELLED, c.reason or Reason.USER_REQUEST)
+            book.end(order, CANCELLED, c.reason or Reason.USER_REQUEST)
         else:
             book.reduce(order, c.quantity, c.reason or Reason.USER_REQUEST)
 
@@ -208,8 +251,8 @@ class ReferenceBook:
             return
         price, quantity = c.price or order.price, c.quantity or order.quantity
         stop_price = c.stop_price or order.stop_price
-        if c.flags & OrderFlag.LIMITED_NOTIONAL:
-            order.flags |= OrderFlag.LIMITED_NOTIONAL
+        if c.flags & LIMITED_NOTIONAL:
+            order.flags |= LIMITED_NOTIONAL
             order.max_notional = c.max_notional
         if price == order.price and stop_price == order.stop_price and quantity <= order.quantity:
             shown_before = order.display_remaining
@@ -218,8 +261,8 @@ class ReferenceBook:
             return
         if not order.waiting:
             book.emit(
-                EventKind.PULLED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
-                other_leaves=order.display_remaining, flags=EventFlag.RESTING,
+                PULLED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
+                other_leaves=order.display_remaining, flags=RESTING,
             )  # fmt: skip
         book.remove(order)
         order.leaves += quantity - order.quantity
@@ -235,8 +278,8 @@ class ReferenceBook:
         """``shown_before``: the visible part it had in the place that it keeps; 0 if it waits or lost its place."""
         kept = shown_before > 0
         self._state.emit(
-            EventKind.AMENDED, order.order_id, side=order.side, price=order.price, quantity=order.quantity,
-            leaves=order.leaves, flags=EventFlag.RESTING if kept else 0,
+            AMENDED, order.order_id, side=order.side, price=order.price, quantity=order.quantity,
+            leaves=order.leaves, flags=RESTING if kept else 0,
             other_id=order.stop_price if order.waiting else shown_before,
             other_leaves=order.display_remaining if kept else 0,
             priority=order.priority if kept or order.waiting else 0,
@@ -253,18 +296,18 @@ class ReferenceBook:
         for order_id in mine:
             order = book.orders.get(order_id)
             if order is not None:
-                book.end(order, EventKind.CANCELLED, c.reason or Reason.MASS_CANCEL)
+                book.end(order, CANCELLED, c.reason or Reason.MASS_CANCEL)
                 ended += 1
                 if ended == c.quantity:
                     return
 
     def _set_state(self, c: Command) -> None:
         book = self._state
-        if c.state > MarketState.CLOSED:
+        if c.state > CLOSED:
             book.reject(c.order_id, Reason.INVALID_COMMAND)
             return
         book.state = c.state
-        book.emit(EventKind.STATE_CHANGED, c.order_id, reason=c.state)
+        book.emit(STATE_CHANGED, c.order_id, reason=c.state)
 
     def _tick(self, c: Command) -> None:
         if c.quantity < 0:
@@ -281,7 +324,7 @@ class ReferenceBook:
         (
             book.price_band_ppm, book.max_slippage_ppm, book.min_notional, book.max_open_orders, book.max_fills,
         ) = rules  # fmt: skip
-        book.emit(EventKind.CONFIGURED, c.order_id)
+        book.emit(CONFIGURED, c.order_id)
 
     def _expire(self, time_us: int, at_most: int) -> None:
         """Expire what is due at ``time_us``: soonest first, then oldest; 0 is all."""
@@ -289,7 +332,7 @@ class ReferenceBook:
         expired = 0
         while (order := book.expiries.first()) is not None and order.expires_us <= time_us:
             reason = _EXPIRY_REASONS.get(TimeInForce(order.time_in_force), Reason.MAX_LIFE)
-            book.end(order, EventKind.EXPIRED, reason)
+            book.end(order, EXPIRED, reason)
             expired += 1
             if expired == at_most:
                 return
@@ -298,12 +341,12 @@ class ReferenceBook:
 
     def best_bid(self) -> int:
         """Highest bid in ticks; 0 if there is none."""
-        level = self._state.ladders[Side.BUY].best
+        level = self._state.ladders[BUY].best
         return level.price if level else 0
 
     def best_ask(self) -> int:
         """Lowest ask in ticks; 0 if there is none."""
-        level = self._state.ladders[Side.SELL].best
+        level = self._state.ladders[SELL].best
         return level.price if level else 0
 
     def depth(self, side: Side, levels: int) -> list[Level]:
@@ -315,7 +358,7 @@ class ReferenceBook:
         """What a taker could get now."""
         left, notional = max(quantity, 0), 0
         for level in self._state.ladders[1 - side]:
-            if not left or (price and level.key > (price if side == Side.BUY else -price)):
+            if not left or (price and level.key > (price if side == BUY else -price)):
                 break
             lots = min(left, level.total)
             left -= lots
@@ -345,6 +388,17 @@ class ReferenceBook:
         """Fill an empty book."""
         restore_book(self._state, memory, orders)
 
+    def dump(self) -> bytes:
+        """All that the book remembers, as a snapshot."""
+        orders = b"".join(map(encode_resting, self.live_orders()))
+        return seal_snapshot(self.market_id, encode_memory(self.memory()), orders)
+
+    def load(self, snapshot: bytes) -> None:
+        """Fill an empty book from a snapshot."""
+        memory, orders = open_snapshot(self.market_id, snapshot)
+        records = range(0, len(orders), ORDER_RECORD_SIZE)
+        self.restore(decode_memory(memory), [decode_resting(orders[at : at + ORDER_RECORD_SIZE]) for at in records])
+
     def next_expiry(self) -> int:
         """When the next order falls due; 0 if none does."""
         order = self._state.expiries.first()
@@ -363,15 +417,13 @@ class ReferenceBook:
 
 
 def _is_notable(event: Row, command: Command) -> bool:
-    """Whether a per-call answer tells this event: all but what was asked for."""
+    """Whether a per-call answer tells this event, which is none of the plain ones: all but what was asked for."""
     kind, order_id = event[0], event[6]
-    if kind in _PLAIN:
-        return False
-    if command.kind == CommandKind.PLACE or order_id != command.order_id:
+    if command.kind == PLACE or order_id != command.order_id:
         return True
-    return kind not in (EventKind.CANCELLED, EventKind.REDUCED)
+    return kind not in (CANCELLED, REDUCED)
 
 
 def _outcome(event: Row) -> Outcome:
-    other = event[7] if event[0] == EventKind.TRADE else event[6]
+    other = event[7] if event[0] == TRADE else event[6]
     return Outcome(event[0], event[1], other, event[8], event[9])

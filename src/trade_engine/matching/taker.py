@@ -7,23 +7,39 @@ never live while it takes.  Nothing here recurses: stops that its trades reach a
 from collections import deque
 from typing import Final
 
-from trade_engine.domain.commands import OrderFlag
-from trade_engine.domain.enums import OrderType, Reason, SelfTradePrevention, Side, TimeInForce
-from trade_engine.domain.events import EventKind
+from trade_engine.domain.enums import Reason
 from trade_engine.matching.book_state import BookState
+from trade_engine.matching.codes import (
+    ALLOWED,
+    BUY,
+    CANCEL_BOTH,
+    CANCEL_NEWEST,
+    CANCEL_OLDEST,
+    CANCELLED,
+    DECREMENT,
+    FINE,
+    FOK,
+    IOC,
+    LIMIT,
+    LIMITED_NOTIONAL,
+    QUOTE_AMOUNT,
+    REDUCED,
+    REFILLED,
+    STOP,
+    STOP_LIMIT,
+    TRADE,
+)
 from trade_engine.matching.ladder import Order, PriceLevel
 
-_LIMITED: Final = int(OrderFlag.LIMITED_NOTIONAL)
-_QUOTE: Final = int(OrderFlag.QUOTE_AMOUNT)
 _PPM: Final = 1_000_000
 _ANY_PRICE: Final = 1 << 63
-_TRADE: Final = int(EventKind.TRADE)
+_ANY_BUDGET: Final = 1 << 100
 
 
 def limit_key(book: BookState, taker: Order) -> int:
     """The worst level a taker may meet, as a key of the opposite ladder."""
     if not taker.enters_as_market:
-        return taker.price if taker.side == Side.BUY else -taker.price
+        return taker.price if taker.side == BUY else -taker.price
     best = book.ladders[1 - taker.side].best
     if not book.max_slippage_ppm or best is None:
         return _ANY_PRICE
@@ -33,26 +49,26 @@ def limit_key(book: BookState, taker: Order) -> int:
 def would_take(book: BookState, side: int, price: int) -> bool:
     """Whether an order of ``side`` at ``price`` meets the opposite side's best level."""
     best = book.ladders[1 - side].best
-    return best is not None and best.key <= (price if side == Side.BUY else -price)
+    return best is not None and best.key <= (price if side == BUY else -price)
 
 
 def take(book: BookState, taker: Order) -> None:
     """Fill a taker as far as it goes; what is left rests or is cancelled, with one event that says so."""
     book.trade_high = book.trade_low = 0
     worst = limit_key(book, taker)
-    if taker.time_in_force == TimeInForce.FOK and not _can_fill_whole(book, taker, worst):
+    if taker.time_in_force == FOK and not _can_fill_whole(book, taker, worst):
         _cancel_rest(book, taker, Reason.FOK_REMAINDER)
         return
     reason = _match(book, taker, worst)
-    if reason is not Reason.NONE:
+    if reason is not FINE:
         _cancel_rest(book, taker, reason)
     elif not _left(taker):
         return
     elif taker.enters_as_market:
         _cancel_rest(book, taker, _market_remainder(book, taker))
-    elif taker.time_in_force == TimeInForce.IOC:
+    elif taker.time_in_force == IOC:
         _cancel_rest(book, taker, Reason.IOC_REMAINDER)
-    elif taker.flags & _LIMITED and taker.price * taker.leaves > taker.max_notional - taker.spent_notional:
+    elif taker.flags & LIMITED_NOTIONAL and taker.price * taker.leaves > taker.max_notional - taker.spent_notional:
         _cancel_rest(book, taker, Reason.MAX_NOTIONAL_REACHED)
     else:
         book.rest(taker)
@@ -60,7 +76,7 @@ def take(book: BookState, taker: Order) -> None:
 
 def _left(taker: Order) -> int:
     """What a taker can still take: lots, or notional if it buys by amount."""
-    if taker.flags & _QUOTE:
+    if taker.flags & QUOTE_AMOUNT:
         return taker.max_notional - taker.spent_notional
     return taker.leaves
 
@@ -72,9 +88,7 @@ def _market_remainder(book: BookState, taker: Order) -> Reason:
 
 
 def _cancel_rest(book: BookState, taker: Order, reason: Reason) -> None:
-    book.emit(
-        EventKind.CANCELLED, taker.order_id, reason=reason, side=taker.side, price=taker.price, quantity=taker.leaves
-    )
+    book.emit(CANCELLED, taker.order_id, reason=reason, side=taker.side, price=taker.price, quantity=taker.leaves)
     book.cancel_linked(taker)
 
 
@@ -85,7 +99,7 @@ def _match(book: BookState, taker: Order, worst: int) -> Reason:
     while _left(taker):
         level = ladder.best
         if level is None or level.key > worst:
-            return Reason.NONE
+            return FINE
         if book.max_fills and met == book.max_fills:
             return Reason.MAX_FILLS_REACHED
         met += 1
@@ -94,19 +108,19 @@ def _match(book: BookState, taker: Order, worst: int) -> Reason:
         affordable = _affordable(taker, level.price, maker.display_remaining)
         if not affordable:
             return Reason.MAX_NOTIONAL_REACHED
-        if maker.user == taker.user and taker.stp != SelfTradePrevention.NONE:
+        if maker.user == taker.user and taker.stp != ALLOWED:
             if _prevent_self_trade(book, taker, maker):
                 return Reason.SELF_TRADE
         else:
             _fill(book, taker, maker, level, affordable)
-    return Reason.NONE
+    return FINE
 
 
 def _affordable(taker: Order, price: int, quantity: int) -> int:
     """How many of ``quantity`` lots a taker wants and may pay at ``price``."""
-    if not taker.flags & _QUOTE:
+    if not taker.flags & QUOTE_AMOUNT:
         quantity = min(quantity, taker.leaves)
-    if taker.flags & _LIMITED:
+    if taker.flags & LIMITED_NOTIONAL:
         quantity = min(quantity, (taker.max_notional - taker.spent_notional) // price)
     return quantity
 
@@ -114,11 +128,11 @@ def _affordable(taker: Order, price: int, quantity: int) -> int:
 def _fill(book: BookState, taker: Order, maker: Order, level: PriceLevel, quantity: int) -> None:
     """One trade between a taker and the first order of the best level."""
     price = level.price
-    if taker.flags & _LIMITED:
+    if taker.flags & LIMITED_NOTIONAL:
         taker.spent_notional += price * quantity
-    if not taker.flags & _QUOTE:
+    if not taker.flags & QUOTE_AMOUNT:
         taker.leaves -= quantity
-    if maker.flags & _LIMITED:
+    if maker.flags & LIMITED_NOTIONAL:
         maker.spent_notional += price * quantity
     maker.leaves -= quantity
     maker.display_remaining -= quantity
@@ -128,7 +142,7 @@ def _fill(book: BookState, taker: Order, maker: Order, level: PriceLevel, quanti
     book.trade_high = max(book.trade_high, price)
     book.trade_low = min(book.trade_low or price, price)
     book.emit(
-        _TRADE, taker.order_id, side=taker.side, other_id=maker.order_id, price=price, quantity=quantity,
+        TRADE, taker.order_id, side=taker.side, other_id=maker.order_id, price=price, quantity=quantity,
         leaves=_left(taker), other_leaves=maker.leaves,
     )  # fmt: skip
     if not maker.leaves:
@@ -148,21 +162,23 @@ def _refill(book: BookState, maker: Order, level: PriceLevel) -> None:
     maker.priority = book.next_priority()
     level.append(maker)
     book.emit(
-        EventKind.REFILLED, maker.order_id, side=maker.side, price=maker.price, quantity=maker.display_remaining,
+        REFILLED, maker.order_id, side=maker.side, price=maker.price, quantity=maker.display_remaining,
         leaves=maker.leaves, priority=maker.priority,
     )  # fmt: skip
 
 
 def _prevent_self_trade(book: BookState, taker: Order, maker: Order) -> bool:
     """Do what the taker's mode asks for; True if the taker's rest must be cancelled."""
-    if taker.stp == SelfTradePrevention.CANCEL_NEWEST:
+    if taker.stp == CANCEL_NEWEST:
         return True
-    if taker.stp != SelfTradePrevention.DECREMENT:
-        book.end(maker, EventKind.CANCELLED, Reason.SELF_TRADE)
-        return taker.stp == SelfTradePrevention.CANCEL_BOTH
-    lots = _affordable(taker, maker.price, maker.leaves) if taker.flags & _QUOTE else min(taker.leaves, maker.leaves)
+    if taker.stp != DECREMENT:
+        book.end(maker, CANCELLED, Reason.SELF_TRADE)
+        return taker.stp == CANCEL_BOTH
+    lots = (
+        _affordable(taker, maker.price, maker.leaves) if taker.flags & QUOTE_AMOUNT else min(taker.leaves, maker.leaves)
+    )
     if lots == maker.leaves:
-        book.end(maker, EventKind.CANCELLED, Reason.SELF_TRADE)
+        book.end(maker, CANCELLED, Reason.SELF_TRADE)
     else:
         book.reduce(maker, lots, Reason.SELF_TRADE)
     return _decrement(book, taker, maker.price, lots)
@@ -170,7 +186,7 @@ def _prevent_self_trade(book: BookState, taker: Order, maker: Order) -> bool:
 
 def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
     """Take ``lots`` off the taker; True if nothing else is left of it (its CANCELLED event then counts them)."""
-    if taker.flags & _QUOTE:
+    if taker.flags & QUOTE_AMOUNT:
         taker.max_notional -= price * lots
         if not _left(taker):
             return True
@@ -180,7 +196,7 @@ def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
         taker.quantity -= lots
         taker.leaves -= lots
     book.emit(
-        EventKind.REDUCED, taker.order_id, reason=Reason.SELF_TRADE, side=taker.side, price=taker.price,
+        REDUCED, taker.order_id, reason=Reason.SELF_TRADE, side=taker.side, price=taker.price,
         quantity=lots, leaves=_left(taker),
     )  # fmt: skip
     return False
@@ -189,28 +205,33 @@ def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
 def _can_fill_whole(book: BookState, taker: Order, worst: int) -> bool:
     """Whether a FOK order would be filled to the last lot; touches nothing.
 
-    It plays the orders of each level in the order in which they would be met, refills of icebergs included.
+    It plays the orders of each level in the order in which they would be met, refills of icebergs included, without
+    the legs that a fill of the other leg would have cancelled by then.
     """
     wanted, met = taker.leaves, 0
-    budget = taker.max_notional - taker.spent_notional if taker.flags & _LIMITED else None
+    gone: set[int] = set()
+    budget = taker.max_notional - taker.spent_notional if taker.flags & LIMITED_NOTIONAL else _ANY_BUDGET
     for level in book.ladders[1 - taker.side]:
         if level.key > worst:
             return False
         queue = deque((maker, maker.display_remaining, maker.leaves) for maker in level)
         while queue:
             maker, shown, leaves = queue.popleft()
+            if maker.order_id in gone:
+                continue
             if book.max_fills and met == book.max_fills:
                 return False
             met += 1
-            if maker.user == taker.user and taker.stp != SelfTradePrevention.NONE:
-                if taker.stp != SelfTradePrevention.CANCEL_OLDEST:
+            if maker.linked_id:
+                gone.add(maker.linked_id)
+            if maker.user == taker.user and taker.stp != ALLOWED:
+                if taker.stp != CANCEL_OLDEST:
                     return False
                 continue
             lots = min(wanted, shown)
-            if budget is not None:
-                budget -= lots * level.price
-                if budget < 0:
-                    return False
+            budget -= lots * level.price
+            if budget < 0:
+                return False
             wanted -= lots
             if not wanted:
                 return True
@@ -221,6 +242,6 @@ def _can_fill_whole(book: BookState, taker: Order, worst: int) -> bool:
 
 def may_rest(order_type: int, time_in_force: int) -> bool:
     """Whether an order of this kind can stay: resting in the book, or waiting as a stop."""
-    if order_type in (OrderType.STOP, OrderType.STOP_LIMIT):
+    if order_type in (STOP, STOP_LIMIT):
         return True
-    return order_type == OrderType.LIMIT and time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
+    return order_type == LIMIT and time_in_force not in (IOC, FOK)

@@ -19,7 +19,7 @@ from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.domain.rules import check_order
-from trade_engine.domain.scale import MAX_UNITS, UNIT
+from trade_engine.domain.scale import MAX_UNITS, UNIT, format_units
 from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
@@ -276,8 +276,8 @@ class Admission:
                     outcome.code,
                     outcome.message or "the wallet refused to reserve the order's funds",
                     asset=reserve.asset,
-                    required=reserve.amount,
-                    available=outcome.available,
+                    required=format_units(reserve.amount),
+                    available=format_units(outcome.available),
                 )
         for ticket in tickets:
             if ticket.order and (refusal := refused.get(ticket.order.order_id)):

@@ -40,3 +40,14 @@ class Memory(msgspec.Struct, kw_only=True):
     instruction_id: int
     journal_hash: bytes
     state_hash: bytes
+
+    def add_market(self, market: Market) -> None:
+        """Take in a market that was listed while running."""
+        self.books.add(market.market_id)
+        self.views[market.market_id] = MarketView(market)
+        self.replace_market(market)
+
+    def replace_market(self, market: Market) -> None:
+        """Let a market have other terms from the next order on."""
+        self.markets[market.market_id] = self.by_symbol[market.symbol] = market
+        self.views[market.market_id].market = market

@@ -309,7 +309,7 @@ class Sequencer:
     async def _unknown(self, batch: list[Work]) -> None:
         """The commit's fate is not known: say so, take over from ourselves, and look."""
         expected = self.memory.sequence
-        self._memory, self.trouble = None, "database: connection lost during a commit"
+        self.trouble = "database: connection lost during a commit"
         unknown = OutcomeUnknown(
             "OUTCOME_UNKNOWN", "the order may have been placed: repeat it with the same client_order_id"
         )
@@ -321,7 +321,7 @@ class Sequencer:
 
     async def _refused(self, batch: list[Work], error: Exception) -> None:
         """Nothing was written: rebuild, then try the batch by halves until the one that fails is alone."""
-        self._memory, self.trouble = None, "rebuilding after a refused commit"
+        self.trouble = "rebuilding after a refused commit"
         await self._rebuild()
         if self.stopped:
             return
@@ -346,13 +346,16 @@ class Sequencer:
             self._wake.set()
 
     async def _rebuild(self) -> None:
-        """Memory from the database again, however long that takes to answer."""
+        """Memory from the database again, however long that takes to answer.
+
+        Until the database is found to be away, requests wait for it, and market data shows what was committed.
+        """
         delay_s = 0.05
         while not self.stopped:
             try:
                 self._memory = await self._recover()
             except (OSError, TimeoutError, CommitUnknown, Unavailable) as error:
-                self.trouble = f"database: {error!r}"
+                self._memory, self.trouble = None, f"database: {error!r}"
                 self.refuse_waiting()
                 log.warning("waiting for the database", error=repr(error), seconds=delay_s)
                 await asyncio.sleep(delay_s)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from trade_engine.domain.commands import Command, CommandKind, OrderFlag
@@ -17,16 +16,14 @@ from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders, MarketCou
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.memory import MarketView, Memory
+from trade_engine.storage.errors import RecoveryError
+from trade_engine.storage.markets import sync_markets
 from trade_engine.storage.order_rows import ORDER_COLUMNS, order_from_row
 from trade_engine.storage.types import Connection, Record
 
 log = structlog.get_logger(__name__)
 
 _PAGE: Final = 10_000
-
-
-class RecoveryError(RuntimeError):
-    """What the database holds contradicts itself, or the configuration; the engine must not serve."""
 
 
 async def recover(
@@ -41,7 +38,7 @@ async def recover(
     state = await writer.take_over()
     connection = writer.connection
     clock.set_floor(state["clock_us"])
-    rows = await _sync_markets(connection, configured)
+    rows = await sync_markets(connection, configured)
     markets = {market.market_id: market for market, _ in rows}
     books = MarketBooks(new_book)
     live = LiveOrders()
@@ -83,37 +80,34 @@ async def recover(
 
 def configure_commands(memory: Memory) -> list[Command]:
     """What must be sequenced so that each book knows its market's configured rules."""
-    commands = []
-    for market in memory.markets.values():
-        known = memory.books.book(market.market_id).memory()
-        rules = (
-            market.price_band_ppm,
-            market.max_slippage_ppm,
-            market.min_notional_ticks,
-            market.max_open_orders,
-            market.max_fills,
-        )
-        if rules != (
-            known.price_band_ppm,
-            known.max_slippage_ppm,
-            known.min_notional,
-            known.max_open_orders,
-            known.max_fills,
-        ):
-            commands.append(
-                Command(
-                    CommandKind.CONFIGURE,
-                    0,
-                    0,
-                    market.market_id,
-                    price=rules[0],
-                    stop_price=rules[1],
-                    quantity=rules[2],
-                    display=rules[3],
-                    max_notional=rules[4],
-                )
-            )
-    return commands
+    wanted = [configure_command(market) for market in memory.markets.values()]
+    return [command for command in wanted if _rules_known(memory, command.market_id) != _rules_in(command)]
+
+
+def configure_command(market: Market) -> Command:
+    """The command that tells a book its market's rules."""
+    return Command(
+        CommandKind.CONFIGURE,
+        0,
+        0,
+        market.market_id,
+        price=market.price_band_ppm,
+        stop_price=market.max_slippage_ppm,
+        quantity=market.min_notional_ticks,
+        display=market.max_open_orders,
+        max_notional=market.max_fills,
+    )
+
+
+def _rules_in(command: Command) -> tuple[int, ...]:
+    return command.price, command.stop_price, command.quantity, command.display, command.max_notional
+
+
+def _rules_known(memory: Memory, market_id: int) -> tuple[int, ...]:
+    known = memory.books.book(market_id).memory()
+    return (
+        known.price_band_ppm, known.max_slippage_ppm, known.min_notional, known.max_open_orders, known.max_fills,
+    )  # fmt: skip
 
 
 def resting_of(order: Order, market: Market) -> Resting:
@@ -141,46 +135,6 @@ def resting_of(order: Order, market: Market) -> Resting:
         linked_id=order.linked_id,
         priority=order.priority,
     )
-
-
-async def _sync_markets(connection: Connection, configured: Sequence[Market]) -> list[tuple[Market, Record]]:
-    """Every configured market with its row; new ones get one, changed scales are refused."""
-    known = {row["symbol"]: row for row in await connection.fetch("SELECT * FROM markets")}
-    next_id = max((row["market_id"] for row in known.values()), default=0) + 1
-    synced = []
-    for market in configured:
-        row = known.pop(market.symbol, None) or await _insert_market(connection, market, next_id)
-        next_id = max(next_id, row["market_id"] + 1)
-        scales = (_units(row["tick_size"]), _units(row["lot_size"]))
-        if scales != (market.tick_size, market.lot_size):
-            raise RecoveryError(
-                f"matching.markets {market.symbol}: tick_size and lot_size are {row['tick_size']} and"
-                f" {row['lot_size']} in the database and cannot be changed"
-            )
-        synced.append((msgspec.structs.replace(market, market_id=row["market_id"]), row))
-    for row in known.values():
-        if await connection.fetchval("SELECT 1 FROM orders WHERE market_id = $1 AND is_open LIMIT 1", row["market_id"]):
-            raise RecoveryError(f"matching.markets: {row['symbol']} has open orders but is not configured")
-        if row["event_sequence"]:
-            raise RecoveryError(f"matching.markets: {row['symbol']} has a history; list it with state CLOSED instead")
-    return synced
-
-
-async def _insert_market(connection: Connection, market: Market, market_id: int) -> Record:
-    row = await connection.fetchrow(
-        "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, state)"
-        " VALUES ($1, $2, $3, $4, $5::BIGINT * 0.00000001, $6::BIGINT * 0.00000001, $7) RETURNING *",
-        market_id,
-        market.symbol,
-        market.base,
-        market.quote,
-        market.tick_size,
-        market.lot_size,
-        market.state.name,
-    )
-    if row is None:
-        raise RecoveryError(f"markets: {market.symbol} could not be added")
-    return row
 
 
 def _market_memory(market: Market, row: Record) -> MarketMemory:

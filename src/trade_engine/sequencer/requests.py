@@ -45,6 +45,9 @@ class Engine(Protocol):
     def markets(self) -> dict[str, Market]:
         """All markets by symbol (``BTC/USDT``)."""
 
+    def market(self, market_id: int) -> Market:
+        """The market of a number."""
+
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order; returns after the commit."""
 

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import structlog
 
 from trade_engine.domain.commands import Command, CommandKind
@@ -19,9 +20,10 @@ from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
-from trade_engine.sequencer.recovery import configure_commands
+from trade_engine.sequencer.recovery import configure_command, configure_commands
 from trade_engine.sequencer.requests import DepthView, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
+from trade_engine.storage.markets import insert_market, update_market
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.storage.types import Pool
 from trade_engine.wallet.port import Release, Reserve, Wallet, WalletUnavailable
@@ -96,8 +98,15 @@ class EngineService:
 
     @property
     def markets(self) -> dict[str, Market]:
-        """All markets by symbol."""
-        return self._configured
+        """All markets by symbol; those of the configuration while the engine recovers."""
+        try:
+            return self._sequencer.memory.by_symbol
+        except Unavailable:
+            return self._configured
+
+    def market(self, market_id: int) -> Market:
+        """The market of a number, as orders and trades carry it."""
+        return self._sequencer.memory.markets[market_id]
 
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order; see ``requests.Engine``."""
@@ -207,12 +216,47 @@ class EngineService:
                     break
         return ended
 
+    async def list_market(self, market: Market) -> Market:
+        """List a new market while running; with its number.  Returns when it takes orders.
+
+        Raises:
+            Refused: MARKET_EXISTS.
+        """
+        memory = self._sequencer.memory
+        if market.symbol in memory.by_symbol:
+            raise Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=market.symbol)
+        row = await insert_market(self._pool, market, managed=True)
+        listed = msgspec.structs.replace(market, market_id=row["market_id"])
+        self._sequencer.memory.add_market(listed)
+        await self._tell(configure_command(listed))
+        return listed
+
+    async def change_market(self, symbol: str, **terms: Any) -> Market:
+        """Change a market's fees, limits or rules while running (fields of Market, but its scales and names).
+
+        Orders keep the fees they were accepted with.
+
+        Raises:
+            Refused: MARKET_FIXED for a field that cannot be changed; MarketError: the terms contradict each other.
+        """
+        fixed = sorted(terms.keys() & {"market_id", "symbol", "base", "quote", "tick_size", "lot_size", "state"})
+        if fixed:
+            raise Refused("MARKET_FIXED", f"{fixed[0]} of a market cannot be changed", field=fixed[0])
+        changed = msgspec.structs.replace(self._view(symbol).market, **terms)
+        await update_market(self._pool, changed)
+        self._sequencer.memory.replace_market(changed)
+        await self._tell(configure_command(changed))
+        return changed
+
+    async def _tell(self, command: Command) -> None:
+        work = command_work(command)
+        self._sequencer.submit([work])
+        await work.done
+
     async def set_market_state(self, symbol: str, state: MarketState) -> None:
         """Open, halt or close a market; returns after the commit."""
         market = self._view(symbol).market
-        work = command_work(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
-        self._sequencer.submit([work])
-        await work.done
+        await self._tell(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order; see ``requests.Engine``."""

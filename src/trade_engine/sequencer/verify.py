@@ -4,13 +4,13 @@ Reads one consistent snapshot, so that it can run beside a working engine.  Chan
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
 
 from trade_engine.domain.commands import Command, CommandKind, decode_commands
-from trade_engine.domain.enums import FeeAsset, OrderStatus, OrderType, Reason
+from trade_engine.domain.enums import OrderStatus, OrderType, Reason
 from trade_engine.domain.events import decode_events
 from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
@@ -20,8 +20,9 @@ from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.bookkeeping import Bookkeeper, BrokenInvariant, Changes, LiveOrders
 from trade_engine.sequencer.journal import chain
 from trade_engine.settlement.reconcile import ledger_differences
+from trade_engine.storage.markets import market_from_row
 from trade_engine.storage.order_rows import ORDER_COLUMNS, TRADE_COLUMNS, order_from_row, trade_from_row
-from trade_engine.storage.types import Connection
+from trade_engine.storage.types import AnyConnection, Connection
 
 _PAGE: Final = 2_000
 _MOST_DIFFERENCES: Final = 100
@@ -51,7 +52,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 async def verify(
-    connection: Connection,
+    connection: AnyConnection,
     new_book: Callable[[int], Book],
     progress: Callable[[int, int], None] | None = None,
     *,
@@ -68,7 +69,7 @@ async def verify(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         replay = Replay(connection, new_book, await _markets(connection))
         await replay.run(progress)
-        for difference in await ledger_differences(connection) if ledger else []:
+        for difference in await ledger_differences(cast("Connection", connection)) if ledger else []:
             replay.report.differ("ledger", difference)
         return replay.report
 
@@ -76,7 +77,7 @@ async def verify(
 class Replay:
     """One pass over the journal, with the orders and trades of the database streamed beside it."""
 
-    def __init__(self, connection: Connection, new_book: Callable[[int], Book], markets: dict[int, Market]) -> None:
+    def __init__(self, connection: AnyConnection, new_book: Callable[[int], Book], markets: dict[int, Market]) -> None:
         self._connection = connection
         self._markets = markets
         self._books = MarketBooks(new_book)
@@ -232,24 +233,12 @@ _UNTOUCHED: Final[dict[str, Any]] = {
 }
 
 
-async def _stream(connection: Connection, query: str) -> AsyncIterator[asyncpg.Record]:
+async def _stream(connection: AnyConnection, query: str) -> AsyncIterator[asyncpg.Record]:
     async for row in connection.cursor(query, prefetch=_PAGE):
         yield row
 
 
-async def _markets(connection: Connection) -> dict[int, Market]:
-    """The markets' scales as the database knows them; all that a replay needs."""
+async def _markets(connection: AnyConnection) -> dict[int, Market]:
+    """The markets as the database knows them."""
     rows = await connection.fetch("SELECT * FROM markets")
-    return {
-        row["market_id"]: Market(
-            market_id=row["market_id"],
-            symbol=row["symbol"],
-            base=row["base"],
-            quote=row["quote"],
-            tick_size=int(row["tick_size"].scaleb(8)),
-            lot_size=int(row["lot_size"].scaleb(8)),
-            min_quantity=int(row["lot_size"].scaleb(8)),
-            fee_asset=FeeAsset.QUOTE,
-        )
-        for row in rows
-    }
+    return {row["market_id"]: market_from_row(row) for row in rows}

@@ -21,3 +21,7 @@ class DurabilityError(StorageError):
 
 class EmbeddedError(StorageError):
     """The private PostgreSQL cannot be started, found or stopped."""
+
+
+class RecoveryError(StorageError):
+    """What the database holds contradicts itself, or the configuration; the engine must not serve."""

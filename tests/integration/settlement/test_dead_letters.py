@@ -131,8 +131,10 @@ async def test_repair_releases_what_an_earlier_writer_left(pool: Any, wallet: Po
     reconciler = Reconciler(pool, wallet, lambda: 0, again_after_s=0.01)
     seen = await reconciler.run()
     assert [str(difference) for difference in seen.differences] == [
-        f"reservations: order {orphan} of user {user} USDT: engine: needs 0; "
-        f"wallet: has reserved 0.00000007 USDT of user {user}"
+        (
+            f"reservations: order {orphan} of user {user} USDT: engine: needs 0; "
+            f"wallet: has reserved 0.00000007 USDT of user {user}"
+        )
     ]
     repaired = await reconciler.run(repair=True)
     assert (repaired.released, repaired.differences) == ([orphan], [])

@@ -6,6 +6,7 @@ import msgspec
 
 from trade_engine.api.call import Answer, Call, whole_number
 from trade_engine.api.schemas import (
+    AMOUNTS,
     FIELD_CODES,
     AmendBody,
     PlaceBody,
@@ -24,6 +25,7 @@ Body = TypeVar("Body")
 
 _decoder = msgspec.json.Decoder(PlaceBody)
 _amend_decoder = msgspec.json.Decoder(AmendBody)
+_raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PAGE_MAX: Final = 500
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
@@ -58,26 +60,36 @@ def _decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
-        raise _explain(str(error)) from error
+        raise _explain(str(error), content) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequest("INVALID_JSON", f"the body is not JSON: {error}", field="body") from error
 
 
-def _explain(message: str) -> InvalidRequest:
+def _explain(message: str, content: bytes) -> InvalidRequest:
     """The library's message as one of ours: it names a field as ``$.price`` or in quotes."""
     what, _, path = message.partition(" - at `$")
     field = path.strip("`.").split(".")[0].split("[")[0]
     if "unknown field" in what:
-        name = what.partition("`")[2].rstrip("`")[:100]
-        return InvalidRequest("UNKNOWN_FIELD", f"there is no field {name}", field=name)
+        name = what.partition("`")[2].rstrip("`")
+        return InvalidRequest(
+            "UNKNOWN_FIELD", f"there is no field {name[:100]}", field=name[:100], provided=_provided(content, name)
+        )
     if "missing required field" in what:
         name = what.partition("`")[2].rstrip("`")
         return InvalidRequest("MISSING_FIELD", f"the field {name} is missing", field=name)
     if not field:
         return InvalidRequest("INVALID_BODY", f"the body must be a JSON object: {what}", field="body")
-    number = "`int`" in what.partition("got")[2] or "`float`" in what.partition("got")[2]
-    reason = 'must be a decimal string, such as "1.5", not a JSON number' if number else what
-    return InvalidRequest(FIELD_CODES.get(field, "INVALID_BODY"), f"{field}: {reason}", field=field)
+    reason = 'must be a decimal string, such as "1.5", not a JSON number' if field in AMOUNTS else what
+    code = FIELD_CODES.get(field, "INVALID_BODY")
+    return InvalidRequest(code, f"{field}: {reason}", field=field, provided=_provided(content, field))
+
+
+def _provided(content: bytes, field: str) -> str | None:
+    """What the body has in a field, as it was written there."""
+    try:
+        return bytes(_raw_decoder.decode(content)[field])[:100].decode(errors="replace")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, KeyError):
+        return None
 
 
 def _order_id(call: Call) -> str:

@@ -42,6 +42,13 @@ CREATE TABLE markets (
     quote TEXT NOT NULL,
     tick_size NUMERIC(20, 8) NOT NULL CHECK (tick_size > 0),
     lot_size NUMERIC(20, 8) NOT NULL CHECK (lot_size > 0),
+    min_quantity NUMERIC(20, 8) NOT NULL CHECK (min_quantity > 0),
+    max_quantity NUMERIC(20, 8) NOT NULL CHECK (max_quantity >= min_quantity),
+    min_notional NUMERIC(20, 8) NOT NULL CHECK (min_notional >= 0),
+    maker_fee NUMERIC(10, 8) NOT NULL CHECK (maker_fee >= 0 AND maker_fee < 1),
+    taker_fee NUMERIC(10, 8) NOT NULL CHECK (taker_fee >= 0 AND taker_fee < 1),
+    fee_asset fee_asset_enum NOT NULL,
+    managed BOOLEAN NOT NULL DEFAULT FALSE,
     state market_state_enum NOT NULL DEFAULT 'OPEN',
     last_price NUMERIC(20, 8) NOT NULL DEFAULT 0,
     event_sequence BIGINT NOT NULL DEFAULT 0,
@@ -52,6 +59,7 @@ CREATE TABLE markets (
     max_open_orders BIGINT NOT NULL DEFAULT 0,
     max_fills BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
+COMMENT ON COLUMN markets.managed IS 'listed or changed while running: the configuration no longer speaks for it';
 COMMENT ON COLUMN markets.min_notional_ticks IS 'minimum notional in ticks x lots, as the core knows it';
 
 CREATE TABLE traders (

@@ -1,0 +1,164 @@
+"""The planted bugs: each a plausible mistake, as exact edits of one file.
+
+An edit whose text is not found exactly once is an error, so the list cannot rot unseen.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Bug(NamedTuple):
+    """One planted bug."""
+
+    name: str
+    #: Which of the two books it is planted in.
+    book: str
+    path: str
+    #: Pairs of what stands there and what is planted instead.
+    edits: tuple[tuple[str, str], ...]
+
+
+_PYTHON: Final = "src/trade_engine/matching"
+_NATIVE: Final = "native/src"
+
+
+def _reference(name: str, file: str, *edits: tuple[str, str]) -> Bug:
+    return Bug(name, "reference", f"{_PYTHON}/{file}.py", edits)
+
+
+def _native(name: str, file: str, *edits: tuple[str, str]) -> Bug:
+    return Bug(name, "native", f"{_NATIVE}/{file}", edits)
+
+
+BUGS: Final = (
+    _reference("wrong side of the queue", "taker", ("maker = level.head\n", "maker = level.tail\n")),
+    _reference("lost remainder of a limit order", "taker", ("        book.rest(taker)\n", "        pass\n")),
+    _reference(
+        "stale best price after the best level is gone",
+        "ladder",
+        ("if self._descending[-1] == -level.key:", "if self._descending[0] == -level.key:"),
+    ),
+    _reference(
+        "an order can be cancelled twice",
+        "book_state",
+        (
+            "        del self.orders[order.order_id]\n",
+            "        if order.waiting:\n            del self.orders[order.order_id]\n",
+        ),
+    ),
+    _reference(
+        "FOK fills in part",
+        "taker",
+        ("not _can_fill_whole(book, taker, worst)", "not would_take(book, taker.side, taker.price)"),
+    ),
+    _reference(
+        "FOK does not see hidden parts",
+        "taker",
+        ("            if leaves > shown:\n", "            if leaves < shown:\n"),
+    ),
+    _reference(
+        "FOK counts both legs of a pair", "taker", ("gone.add(maker.linked_id)", "gone.discard(maker.linked_id)")
+    ),
+    _reference(
+        "self-trade prevention ignored",
+        "taker",
+        (
+            "            if _prevent_self_trade(book, taker, maker):\n",
+            "            if _fill(book, taker, maker, level, affordable):\n",
+        ),
+    ),
+    _reference(
+        "DECREMENT takes off the visible part only",
+        "taker",
+        ("min(taker.leaves, maker.leaves)", "min(taker.leaves, maker.display_remaining)"),
+    ),
+    _reference(
+        "an iceberg's refill keeps its priority",
+        "taker",
+        ("    level.unlink(maker)\n", ""),
+        ("    level.append(maker)\n", "    level.visible += maker.display_remaining\n"),
+        ("    maker.priority = book.next_priority()\n", ""),
+    ),
+    _reference("stop trigger off by one tick", "reference", ("level.key <= reached", "level.key < reached")),
+    _reference(
+        "amending the quantity up keeps priority",
+        "reference",
+        ("stop_price == order.stop_price and quantity <= order.quantity:", "stop_price == order.stop_price:"),
+    ),
+    _reference(
+        "orders of one time expire newest first",
+        "expiry",
+        (
+            "heappush(self._heap, (order.expires_us, order.order_id))",
+            "heappush(self._heap, (order.expires_us, -order.order_id))",
+        ),
+        ("order = self._orders.get(order_id)", "order = self._orders.get(abs(order_id))"),
+    ),
+    _reference(
+        "a buyer spends more than he may",
+        "taker",
+        ("(taker.max_notional - taker.spent_notional) // price", "taker.max_notional // price"),
+    ),
+    _reference("a filled leg leaves the other one", "taker", ("    book.cancel_linked(maker)\n", "")),
+    _reference(
+        "one fill too many a command",
+        "taker",
+        ("met == book.max_fills:\n            return Reason", "met > book.max_fills:\n            return Reason"),
+    ),
+    _reference(
+        "a halted market lets cancels in",
+        "checks",
+        ("book.state == MarketState.CANCEL_ONLY or", "book.state != MarketState.CLOSED or"),
+    ),
+    _reference(
+        "the price band refuses its own edge",
+        "checks",
+        ("* _PPM > book.price_band_ppm", "* _PPM >= book.price_band_ppm"),
+    ),
+    _reference(
+        "a damaged snapshot is taken",
+        "snapshot",
+        ("if _checksum(memoryview(snapshot)[:end]) != snapshot[end:]:", "if len(_checksum(b'')) > end:"),
+    ),
+    _native("wrong side of the queue", "taker.cpp", ("Order* maker = level->head;", "Order* maker = level->tail;")),
+    _native(
+        "lost remainder of a limit order",
+        "taker.cpp",
+        ("    } else {\n        rest(taker);", "    } else {\n        pool_.release(taker);"),
+    ),
+    _native(
+        "stale best price when a better level comes",
+        "ladder.hpp",
+        ("if (best_ == nullptr || key < best_->key) best_ = level;", "if (best_ == nullptr) best_ = level;"),
+    ),
+    _native(
+        "FOK fills in part", "taker.cpp", ("!can_fill_whole(taker, worst)", "!would_take(taker->side, taker->price)")
+    ),
+    _native(
+        "self-trade prevention ignored",
+        "taker.cpp",
+        (
+            "if (maker->user == taker->user && taker->stp != ALLOWED) {\n            if (prevent",
+            "if (false) {\n            if (prevent",
+        ),
+    ),
+    _native(
+        "an iceberg's refill keeps its priority",
+        "taker.cpp",
+        ("    level->unlink(maker);\n", ""),
+        ("    level->append(maker);\n", "    level->visible += maker->display_remaining;\n"),
+        ("    maker->priority = ++priority_;\n", ""),
+    ),
+    _native("stop trigger off by one tick", "book.cpp", ("level->key <= reached[side]", "level->key < reached[side]")),
+    _native(
+        "amending the quantity up keeps priority",
+        "book.cpp",
+        ("stop_price == order->stop_price && quantity <= order->quantity)", "stop_price == order->stop_price)"),
+    ),
+    _native("orders of one time expire newest first", "book.hpp", ("order_id > o.order_id;", "order_id < o.order_id;")),
+    _native(
+        "a buyer spends more than he may",
+        "taker.cpp",
+        ("(taker->max_notional - taker->spent_notional) / price", "taker->max_notional / price"),
+    ),
+    _native("a partly filled maker keeps its old hash", "taker.cpp", ("        touch(maker);\n", "")),
+)
