@@ -66,7 +66,7 @@ def orders_command(seconds: float, connections: int, users: int, seed: int, *, a
 @click.option("--trades", default=10_000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Trades a call.")
-@click.option("--tasks", default=2, show_default=True, type=click.IntRange(1, 64), help="Calls at once.")
+@click.option("--tasks", default=1, show_default=True, type=click.IntRange(1, 64), help="Calls at once (workers).")
 @click.option("--seed", default=7, show_default=True, help="Seed of the trades.")
 @json_option
 def settlement_command(trades: int, users: int, batch: int, tasks: int, seed: int, *, as_json: bool) -> None:

@@ -20,11 +20,12 @@ from trade_engine.sequencer.verify import verify
 @asynchronous
 async def verify_command(data_dir: Path, config_file: Path | None, *, as_json: bool) -> None:
     """Check the journal's chain, the books' state, every order, every trade and the ledger; exit 1 on a difference."""
-    async with attached_url(configure(config_file), data_dir) as url:
+    config = configure(config_file)
+    async with attached_url(config, data_dir) as url:
         connection = await asyncpg.connect(url)
         try:
             with progress("replaying batches") as meter:
-                report = await verify(connection, new_book, meter.update)
+                report = await verify(connection, new_book, meter.update, ledger=config.wallet.mode == "in_process")
         finally:
             await connection.close()
     show(msgspec.to_builtins(report), as_json=as_json)

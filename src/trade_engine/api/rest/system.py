@@ -4,6 +4,8 @@ import time
 
 from trade_engine.api.call import Answer, Call
 from trade_engine.api.times import show_time
+from trade_engine.wallet.breaker import BreakerState
+from trade_engine.wallet.http_client import HttpWallet
 
 
 async def status(call: Call) -> Answer:
@@ -32,6 +34,10 @@ async def ready(call: Call) -> Answer:
     parts = {"database": "ok", "engine": "ok", "wallet": "ok"} | call.services.engine.condition()
     if parts["database"] == "ok" and not await call.services.queries.answers():
         parts["database"] = parts["wallet"] = "does not answer"
+    wallet = call.services.wallet
+    if isinstance(wallet, HttpWallet):
+        # Half open it is ready: only calls close it again.
+        parts["wallet"] = "circuit open" if wallet.breaker.state is BreakerState.OPEN else "ok"
     is_ready = all(value == "ok" for value in parts.values())
     parts |= {"redis": "not used", "rabbitmq": "not used"}
     return Answer({"status": "ready" if is_ready else "not ready", **parts}, 200 if is_ready else 503, plain=True)
