@@ -9,13 +9,16 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.integration.api.memory_engine import MemoryEngine
+from tests.integration.api.memory_engine import START_US, MemoryEngine
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TokenVerifier, issue_token
+from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import ApiSettings, LimitSettings, RateLimit, ServerSettings, TokenSettings
 from trade_engine.api.settings import VerificationKey as Key
 from trade_engine.domain.scale import UNIT
+from trade_engine.settlement.dead_letters import DeadLetters
+from trade_engine.settlement.reconciler import Reconciler
 from trade_engine.storage.queries import Queries
 from trade_engine.wallet.memory import MemoryWallet
 
@@ -52,7 +55,9 @@ def start(pool: asyncpg.Pool) -> Start:
             return {"BTC": UNIT // 2}
 
         verifier = TokenVerifier(TokenSettings(keys=(Key(key=SECRET),)))
-        app = create_app(engine, wallet, Queries(pool), verifier, limits, ApiSettings(**settings), pending)
+        backoffice = BackOffice(pool, DeadLetters(pool, wallet), Reconciler(pool, wallet, lambda: START_US))
+        chosen = ApiSettings(**settings)
+        app = create_app(engine, wallet, Queries(pool), verifier, limits, chosen, pending, backoffice)
         server = ApiServer(app, ServerSettings(port=0, shutdown_timeout_s=1))
         await server.start()
         try:

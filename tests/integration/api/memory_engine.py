@@ -29,6 +29,10 @@ class MemoryEngine:
         self._by_client: dict[tuple[str, str], Placed] = {}
         self._sequence = 0
 
+    def market(self, market_id: int) -> Market:
+        """The market of a number."""
+        return next(market for market in self.markets.values() if market.market_id == market_id)
+
     async def place(self, request: PlaceOrder) -> Placed:
         """Check, keep, and trade with the first order of the same price on the other side."""
         await self._meet_trouble()

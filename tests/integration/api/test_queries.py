@@ -9,7 +9,9 @@ import pytest
 
 from trade_engine.domain.enums import OrderStatus, SettlementStatus, Side
 from trade_engine.domain.ids import uuid7
+from trade_engine.domain.market import default_markets
 from trade_engine.domain.scale import UNIT
+from trade_engine.storage.markets import insert_market
 from trade_engine.storage.queries import Queries
 
 START_US = 1_767_225_600_000_000
@@ -40,10 +42,8 @@ class Book:
 
     async def markets(self) -> None:
         """Two markets."""
-        await self._pool.execute(
-            "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size)"
-            " VALUES (1, 'BTC/USDT', 'BTC', 'USDT', 0.01, 0.01), (2, 'ETH/USDT', 'ETH', 'USDT', 0.01, 0.01)"
-        )
+        for market in default_markets()[:2]:
+            await insert_market(self._pool, market)
 
     def at(self, n: int) -> int:
         """The time of the n-th row: half a millisecond apart."""
