@@ -21,7 +21,9 @@ class MarketBooks:
     def __init__(self, new_book: Callable[[int], Book]) -> None:
         self._new_book = new_book
         self._books: dict[int, Book] = {}
+        #: What each book contributes to the sum: its hash, less what it had when it was empty.
         self._hashes: dict[int, int] = {}
+        self._empty: dict[int, int] = {}
         self._dirty: set[int] = set()
         self._sum = 0
 
@@ -30,6 +32,7 @@ class MarketBooks:
         if market_id in self._books:
             raise ValueError(f"market {market_id} has a book already")
         book = self._books[market_id] = self._new_book(market_id)
+        self._empty[market_id] = book.state_hash()
         self._dirty.add(market_id)
         return book
 
@@ -68,9 +71,12 @@ class MarketBooks:
         self._dirty.add(market_id)
 
     def state_hash(self) -> bytes:
-        """Sum of all books' hashes modulo 2^128, 16 bytes big-endian; costs what changed since the last call."""
+        """Sum of what the books contribute modulo 2^128, 16 bytes big-endian; costs what changed since the last call.
+
+        An untouched book contributes nothing, so a market that is listed later changes no earlier sum.
+        """
         for market_id in self._dirty:
-            new = self._books[market_id].state_hash()
+            new = self._books[market_id].state_hash() - self._empty[market_id]
             self._sum = (self._sum + new - self._hashes.get(market_id, 0)) % _MODULUS
             self._hashes[market_id] = new
         self._dirty.clear()

@@ -136,8 +136,9 @@ class Commits:
 async def pool(database_url: str) -> AsyncIterator[Any]:
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as made:
         await made.execute(
-            "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size) "
-            "VALUES (1, 'BTC/USDT', 'BTC', 'USDT', 0.01, 0.000001)"
+            "INSERT INTO markets (market_id, symbol, base, quote, tick_size, lot_size, min_quantity, max_quantity,"
+            " min_notional, maker_fee, taker_fee, fee_asset)"
+            " VALUES (1, 'BTC/USDT', 'BTC', 'USDT', 0.01, 0.000001, 0.0001, 1000, 0, 0.0005, 0.001, 'QUOTE')"
         )
         yield made
 

@@ -1,7 +1,8 @@
 """A cheap, seeded stream of commands that reaches every feature and every refusal of the core.
 
 Prices crowd around a slowly moving middle, so that books stay small, crossed often and full of ties; a few users
-meet themselves often; rules and states change now and then.  The same seed gives the same bytes.
+meet themselves often; rules and states change now and then.  The same seed gives the same bytes, for one who tells
+it the same live orders (``know``); told nothing, it guesses which orders live, and more of it is refused.
 """
 
 import random
@@ -25,8 +26,14 @@ class RandomFlow:
         self.time_us = 1_000_000
         self._middle = 1_000
         self._state = MarketState.OPEN
-        #: Orders that may still be live: number, user, side.
+        #: Orders that may still be live: number, user, side; those known to live; those that have another leg.
         self._placed: deque[tuple[int, int, int]] = deque([(1, 1, 0)], maxlen=_REMEMBERED)
+        self._live: list[int] = []
+        self._linked: set[int] = set()
+
+    def know(self, live: list[int], linked: set[int]) -> None:
+        """Tell which orders live now, and which of them cannot be linked (any more)."""
+        self._live, self._linked = live, linked
 
     def batch(self, count: int) -> bytes:
         """The next ``count`` command records."""
@@ -43,12 +50,15 @@ class RandomFlow:
         self.time_us += bits & 3
         if self._state != MarketState.OPEN and bits & 31 == 0:
             return self._set_state(MarketState.OPEN)
-        if bits < 620:
+        if bits < 690:
             return self._place()
-        if bits < 740:
-            return self._to_one(CommandKind.CANCEL)
-        if bits < 840:
-            return self._to_one(CommandKind.REDUCE, quantity=self._random.randint(0, 40))
+        if bits < 760:
+            cancel = self._to_one(CommandKind.CANCEL)
+            if cancel.order_id in self._live:
+                self._live.remove(cancel.order_id)
+            return cancel
+        if bits < 850:
+            return self._to_one(CommandKind.REDUCE, quantity=self._random.randint(0 if bits & 31 == 0 else 1, 40))
         if bits < 1012:
             return self._amend()
         return self._rare()
@@ -64,7 +74,17 @@ class RandomFlow:
     def _recent(self) -> int:
         """The number of an order that may be live, rarely one that never was."""
         draw = self._random
+        if self._live and draw.getrandbits(6):
+            return draw.choice(self._live)
         return draw.choice(self._placed)[0] if draw.getrandbits(4) else draw.randint(1, self.sequence)
+
+    def _first_leg(self) -> tuple[int, int, int] | None:
+        """An order to link a new one to: one of the last that is whole, if any."""
+        live = set(self._live[-64:])
+        for order in reversed(self._placed):
+            if order[0] in live and order[0] not in self._linked:
+                return order
+        return None if self._live else self._placed[-1]
 
     def _place(self) -> Command:
         draw = self._random
@@ -74,7 +94,9 @@ class RandomFlow:
             fields["stp"] = draw.randint(0, 4)
         if kind < 44:
             fields["price"] = self._price(side)
-            fields["time_in_force"] = draw.choice((0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4))
+            fields["time_in_force"] = draw.choice((0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3, 4))
+            if fields["time_in_force"] in (1, 2):
+                fields["price"] = self._price(1 - side)
         elif kind < 50:
             fields["type"] = OrderType.MARKET
             fields["time_in_force"] = draw.choice((0, 0, 1, 2))
@@ -102,10 +124,12 @@ class RandomFlow:
             fields["display"] = draw.randint(1, fields["quantity"])
         if rests and draw.getrandbits(3) == 0:
             fields["flags"] = int(OrderFlag.POST_ONLY)
-        if (rests or type_ == OrderType.STOP) and draw.getrandbits(2) == 0:
-            fields["linked_id"], fields["user"], fields["side"] = self._placed[-1]
-            if draw.getrandbits(3) == 0:
+        first_leg = self._first_leg() if rests or type_ == OrderType.STOP else None
+        if first_leg and draw.getrandbits(2) == 0:
+            fields["linked_id"], fields["user"], fields["side"] = first_leg
+            if draw.getrandbits(6) == 0:
                 fields["linked_id"] = self._recent()
+            self._linked |= {first_leg[0], fields["order_id"]}
         if fields["side"] == 0 and draw.getrandbits(2) == 0:
             fields["flags"] = fields.get("flags", 0) | OrderFlag.LIMITED_NOTIONAL
             fields["max_notional"] = fields["quantity"] * self._middle + draw.randint(-8_000, 8_000)
@@ -126,20 +150,22 @@ class RandomFlow:
             fields[name] = draw.choice((0, -1, self._recent(), 1 << 40, 9_000_000_000_000_000_000, (1 << 63) - 1))
 
     def _to_one(self, kind: int, quantity: int = 0) -> Command:
-        reason = Reason.ADMIN_REQUEST if self._random.getrandbits(4) == 0 else 0 if self._random.getrandbits(4) else 3
+        reason = Reason.ADMIN_REQUEST if self._random.getrandbits(4) == 0 else 0 if self._random.getrandbits(8) else 3
         return self._command(kind, order_id=self._recent(), reason=reason, quantity=quantity)
 
     def _amend(self) -> Command:
         draw = self._random
         fields = {"order_id": self._recent()}
-        what = draw.getrandbits(3)
+        what = draw.randint(1, 6) if draw.getrandbits(5) else 0
         if what & 1:
             fields["quantity"] = draw.randint(-1, 70)
         if what & 2:
             fields["price"] = self._price(draw.getrandbits(1))
-        if what == 4:
+        if what == 4 and draw.getrandbits(2):
+            fields["quantity"] = draw.randint(1, 70)
+        elif what == 4:
             fields["stop_price"] = self._price(draw.getrandbits(1))
-        if draw.getrandbits(3) == 0:
+        if draw.getrandbits(4) == 0:
             fields["flags"] = int(OrderFlag.LIMITED_NOTIONAL)
             fields["max_notional"] = draw.randint(0, 100_000)
         return self._command(CommandKind.AMEND, **fields)
@@ -177,9 +203,9 @@ class RandomFlow:
 
         return self._command(
             CommandKind.CONFIGURE,
-            price=maybe(15_000, 80_000),
+            price=maybe(40_000, 120_000),
             stop_price=maybe(0, 8_000),
-            quantity=maybe(1, 4_000),
-            display=maybe(8, 80),
+            quantity=maybe(1, 2_500),
+            display=maybe(3, 12) if draw.getrandbits(1) else 0,
             max_notional=maybe(1, 6) if draw.getrandbits(5) else -1,
         )

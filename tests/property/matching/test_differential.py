@@ -12,6 +12,9 @@ from trade_engine.matching.books import native_available
 _IN_CI = os.environ.get("CI") == "true"
 _COMMANDS = int(os.environ.get("DIFFERENTIAL_COMMANDS") or (1_000_000 if _IN_CI else 100_000))
 
+#: From here on, everything that can happen has happened.
+_ENOUGH = 500_000
+
 
 @pytest.mark.skipif(not native_available() and not _IN_CI, reason="the native book is not built: run native/build.sh")
 @pytest.mark.bulk
@@ -19,4 +22,8 @@ def test_both_books_give_the_same_events_and_state_hash() -> None:
     seed = int(os.environ.get("DIFFERENTIAL_SEED") or random.SystemRandom().getrandbits(32))
     print(f"differential: {_COMMANDS} commands, seed {seed}")
     counts = differential.run(_COMMANDS, seed)
-    assert set(counts) == {int(kind) for kind in EventKind}, "a kind of event never happened"
+    print(differential.show(counts))
+    refused = sum(count for (kind, _), count in counts.items() if kind == EventKind.REJECTED)
+    assert refused < 0.16 * _COMMANDS, f"{refused} of {_COMMANDS} commands were refused: the flow tests too little"
+    if _COMMANDS >= _ENOUGH:
+        assert not differential.never(counts)
