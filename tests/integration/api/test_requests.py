@@ -96,7 +96,7 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body_harms_nobody(api: Api
 
 
 async def test_orders_are_limited_by_user_and_every_answer_says_so(start: Start) -> None:
-    async with start(LimitSettings(orders=RateLimit(10, 3))) as api:
+    async with start(LimitSettings(orders=RateLimit(0.01, 3))) as api:
         headers = api.headers()
         answers = [await api.http.post("/api/v1/orders", json=ORDER, headers=headers) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [201, 201, 201, 429]
@@ -111,7 +111,7 @@ async def test_orders_are_limited_by_user_and_every_answer_says_so(start: Start)
 
 
 async def test_failed_logins_are_limited_by_address(start: Start) -> None:
-    async with start(LimitSettings(public=RateLimit(1, 2))) as api:
+    async with start(LimitSettings(public=RateLimit(0.01, 2))) as api:
         bad = {"Authorization": "Bearer nonsense"}
         statuses = [(await api.http.get("/api/v1/balances", headers=bad)).status_code for _ in range(3)]
         assert statuses == [401, 401, 429]

@@ -1,6 +1,7 @@
 """Codes and statuses."""
 
 import re
+from pathlib import Path
 
 from trade_engine.api.problems import CODES, Forbidden, RateLimited, status_of
 from trade_engine.domain.enums import Reason
@@ -32,3 +33,9 @@ def test_every_refusal_of_the_core_that_a_trader_can_cause_is_listed() -> None:
     internal = {Reason.NONE, Reason.UNKNOWN_ORDER, Reason.OUT_OF_MEMORY}
     missing = {reason.name for reason in Reason if reason < 100 and reason not in internal} - CODES.keys()
     assert not missing
+
+
+def test_the_traders_guide_lists_every_code_as_it_is() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "trader" / "rest.md").read_text()
+    listed = [line for line in guide.splitlines() if re.match(r"\| \d{3} \|", line)]
+    assert listed == [f"| {meaning.status} | `{code}` | {meaning.text} |" for code, meaning in CODES.items()]
