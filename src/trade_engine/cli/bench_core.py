@@ -151,42 +151,47 @@ def _latencies(book: Book, messages: Sequence[tuple[int, ...]]) -> dict[str, flo
 def _size_ratios(seed: int, crowd: int, rounds: int) -> dict[str, float]:
     """What a message costs on large and wide books against small and narrow ones, and what an order weighs."""
     rng = random.Random(seed)
-    small, _ = _crowd(rng, orders=crowd // 1_000, levels=1_000, rounds=rounds)
-    large, weight = _crowd(rng, orders=crowd, levels=1_000, rounds=rounds)
-    narrow, _ = _crowd(rng, orders=crowd // 5, levels=1_000, rounds=rounds)
-    wide, _ = _crowd(rng, orders=crowd // 5, levels=crowd // 5, rounds=rounds)
-    return {
-        "cost_ratio_1m_vs_1k": round(large / small, 2),
-        "wide_book_ratio": round(wide / narrow, 2),
-        "bytes_per_resting_order": round(weight),
-    }
+    small, large = _Crowd(rng, crowd // 1_000, levels=1_000), _Crowd(rng, crowd, levels=1_000)
+    figures = {"cost_ratio_1m_vs_1k": _ratio(large, small, rounds), "bytes_per_resting_order": round(large.weight)}
+    del small, large
+    narrow, wide = _Crowd(rng, crowd // 5, levels=1_000), _Crowd(rng, crowd // 5, levels=crowd // 5)
+    return figures | {"wide_book_ratio": _ratio(wide, narrow, rounds)}
 
 
-def _crowd(rng: random.Random, *, orders: int, levels: int, rounds: int) -> tuple[float, float]:
-    """Median nanoseconds a message on a book of so many resting orders, and its bytes an order.
+def _ratio(dear: "_Crowd", cheap: "_Crowd", rounds: int) -> float:
+    """Median of what a message costs on one book against the other, measured in turns."""
+    return round(median(dear.cost() / cheap.cost() for _ in range(rounds)), 2)
 
-    The messages come in pairs: cancel an order chosen at random, place one at a price chosen at random.
-    """
-    from trade_engine.matching.native import NativeBook
 
-    book = NativeBook(MARKET_ID)
-    live = list(range(1, orders + 1))
-    for at in range(0, orders, _BATCH):
-        for batch in encode_batches([_scattered(rng, i, levels) for i in live[at : at + _BATCH]], _BATCH, at + 1):
-            book.apply(batch)
-    weight = book.memory_bytes() / orders
-    costs, next_id = [], orders + 1
-    for _ in range(rounds):
+class _Crowd:
+    """A native book in which ``orders`` rest at ``levels`` prices, all through the measuring."""
+
+    def __init__(self, rng: random.Random, orders: int, *, levels: int) -> None:
+        from trade_engine.matching.native import NativeBook
+
+        self._rng, self._levels = rng, levels
+        self._book = NativeBook(MARKET_ID)
+        self._live = list(range(1, orders + 1))
+        self._next_id = orders + 1
+        for at in range(0, orders, _BATCH):
+            messages = [_scattered(rng, order_id, levels) for order_id in self._live[at : at + _BATCH]]
+            for batch in encode_batches(messages, _BATCH, at + 1):
+                self._book.apply(batch)
+        #: Bytes an order.
+        self.weight = self._book.memory_bytes() / orders
+
+    def cost(self) -> float:
+        """Nanoseconds a message; in pairs: cancel an order chosen at random, place one at a price chosen at random."""
         messages = []
         for _ in range(_CHANGES // 2):
-            place = int(rng.random() * orders)
-            messages += [Message(live[place]), _scattered(rng, next_id, levels)]
-            live[place] = next_id
-            next_id += 1
-        costs.append(_call_each(book, lined_up(messages)) / len(messages))
-    if len(book) != orders:
-        raise AssertionError(f"{len(book)} orders are live instead of {orders}")
-    return median(costs), weight
+            place = int(self._rng.random() * len(self._live))
+            messages += [Message(self._live[place]), _scattered(self._rng, self._next_id, self._levels)]
+            self._live[place] = self._next_id
+            self._next_id += 1
+        cost = _call_each(self._book, lined_up(messages)) / len(messages)
+        if len(self._book) != len(self._live):
+            raise AssertionError(f"{len(self._book)} orders are live instead of {len(self._live)}")
+        return cost
 
 
 def _scattered(rng: random.Random, order_id: int, levels: int) -> Message:

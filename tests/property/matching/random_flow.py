@@ -174,7 +174,7 @@ class RandomFlow:
         draw = self._random
         what = draw.getrandbits(4)
         if what < 4:
-            self._middle = max(20, self._middle + draw.randint(-15, 15))
+            self._middle = min(max(700, self._middle + draw.randint(-15, 15)), 1_500)
             return self._command(CommandKind.TICK, quantity=draw.choice((0, 0, 1, 3, -1)))
         if what < 5:
             return self._command(CommandKind.CANCEL_ALL, user=draw.randint(-1, 9), quantity=draw.choice((1, 1, 5, 40)))
