@@ -9,24 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.test_trading import (
-    test_limit_that_rests_and_is_filled_later,
-    test_market_order_over_several_levels,
-    test_order_quantities_equal_trade_quantities,
-    test_self_trade_is_prevented,
-)
+from tests.e2e import test_trading
 from tests.e2e.venue import Venue, markets_yaml
 from tests.harness.postgres import TestServer
 from tests.harness.wallet_service import SECRET, wallet_service
 from trade_engine.bootstrap import TradeEngine
 from trade_engine.config import load_config
 
-__all__ = [
-    "test_limit_that_rests_and_is_filled_later",
-    "test_market_order_over_several_levels",
-    "test_order_quantities_equal_trade_quantities",
-    "test_self_trade_is_prevented",
-]
+# The whole suite, which runs on the wallet in process where it stands, runs here on the venue of this module.
+globals().update({name: test for name, test in vars(test_trading).items() if name.startswith("test_")})
 
 
 @pytest.fixture(params=["http", "memory"])

@@ -137,3 +137,16 @@ def test_a_database_that_is_away_is_one_clear_line(tmp_path: Path) -> None:
 def test_bench_of_the_core_prints_its_figures(cli: Cli) -> None:
     figures = json.loads(cli.run("bench", "core", "--messages", "2000", "--json"))
     assert {"per_call_per_s", "reference_per_call_per_s", "batch_per_s", "machine", "command"} <= figures.keys()
+
+
+def test_bench_of_orders_counts_what_the_table_holds(cli: Cli) -> None:
+    """A short run against a server of its own: figures there, no error, as many rows as orders were answered."""
+    words = ("bench", "orders", "--seconds", "1", "--connections", "4", "--users", "6", "--json")
+    figures = json.loads(CliRunner().invoke(main, list(words), catch_exceptions=False).output)
+    assert {
+        "orders_per_s", "requests_per_s", "cancels", "refused", "trades", "errors", "p50_ms", "p99_ms", "echo_per_s",
+        "ratio_to_echo", "rows_in_table", "rate_limit",
+    } <= figures.keys()  # fmt: skip
+    assert figures["errors"] == 0
+    assert figures["rows_in_table"] >= figures["orders"] > 0
+    assert figures["echo_per_s"] > 0
