@@ -195,7 +195,12 @@ def test_a_second_engine_on_the_same_data_directory_is_refused(data_dir: Path) -
 
 def test_the_demo_prints_a_first_request_that_works(data_dir: Path) -> None:
     with _server(data_dir, "--demo") as (port, _):
-        printed = (data_dir / "server.log").read_text()
+        log = data_dir / "server.log"
+        for _ in range(200):
+            printed = log.read_text()
+            if "Ctrl-C" in printed:
+                break
+            time.sleep(0.05)
         lines = [line for line in printed.splitlines() if line.startswith("curl ")]
         answers = [
             subprocess.run(line, shell=True, capture_output=True, check=True, text=True).stdout for line in lines
