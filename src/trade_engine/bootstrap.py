@@ -224,6 +224,7 @@ class TradeEngine:
                 timeout_s=config.server.request_timeout_s,
                 cors_origins=tuple(config.server.cors_origins),
                 echo_route=config.server.echo_route,
+                access_log=config.logging.access,
             ),
             lambda user_id: pending_proceeds(self.pool, user_id),
             BackOffice(self.pool, self.dead_letters, self.reconciler),

@@ -166,6 +166,9 @@ async def test_insufficient_balance(venue: Venue) -> None:
     assert await buyer.balance("USDT") == (100 * UNIT, 0, 0)
     assert await venue.book(symbol) == ([], [])
     assert await buyer.get("/orders") == []
+    stranger = await venue.trader()
+    answer = await stranger.post({"symbol": symbol, "side": "SELL", "type": "MARKET", "quantity": "1"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INSUFFICIENT_BALANCE")
 
 
 async def test_cancel_before_fill(venue: Venue) -> None:

@@ -35,7 +35,10 @@ BUGS: Final = (
     _reference(
         "stale best price after the best level is gone",
         "ladder",
-        ("if self._descending[-1] == -level.key:", "if self._descending[0] == -level.key:"),
+        (
+            "self.best = self._levels[-self._descending[-1]] if self._descending else None",
+            "self.best = self._levels[-self._descending[0]] if self._descending else None",
+        ),
     ),
     _reference(
         "an order can be cancelled twice",
@@ -107,7 +110,7 @@ BUGS: Final = (
     _reference(
         "a halted market lets cancels in",
         "checks",
-        ("book.state == MarketState.CANCEL_ONLY or", "book.state != MarketState.CLOSED or"),
+        ("(book.state == CANCEL_ONLY or", "(book.state != CLOSED or"),
     ),
     _reference(
         "the price band refuses its own edge",

@@ -102,6 +102,7 @@ class Api:
             return
         headers = scope["headers"]
         request_id = _request_id(headers)
+        started = time.perf_counter()
         extra: Headers = [(b"x-request-id", request_id.encode())]
         try:
             async with asyncio.timeout(self._settings.timeout_s):
@@ -125,6 +126,12 @@ class Api:
         await send({"type": "http.response.start", "status": status, "headers": head})
         body = b"" if scope["method"] == "HEAD" else content
         await send({"type": "http.response.body", "body": body})
+        if self._settings.access_log:
+            took_ms = round((time.perf_counter() - started) * 1e3, 3)
+            log.info(
+                "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
+                address=_address(scope),
+            )  # fmt: skip
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)

@@ -43,6 +43,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int = 1
     #: Origins that browsers may call from; ``"*"`` is any, empty is none.
     cors_origins: tuple[str, ...] = ()
+    #: One line a request in the log.
+    access_log: bool = False
     #: Mounts ``POST /api/v1/echo``, which benchmarks compare orders with.
     echo_route: bool = False
 

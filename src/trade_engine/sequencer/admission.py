@@ -28,6 +28,7 @@ from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.work import place_work, release_work
 from trade_engine.storage.order_rows import find_client_orders
 from trade_engine.storage.types import Pool
+from trade_engine.wallet.port import Outcome as WalletOutcome
 from trade_engine.wallet.port import Reserve, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
@@ -269,16 +270,9 @@ class Admission:
             if error.sent:
                 self._later_release(tickets)
             raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed") from error
-        refused = {}
-        for reserve, outcome in zip(reserves, outcomes, strict=True):
-            if not outcome.ok:
-                refused[reserve.order_id] = Refused(
-                    outcome.code,
-                    outcome.message or "the wallet refused to reserve the order's funds",
-                    asset=reserve.asset,
-                    required=format_units(reserve.amount),
-                    available=format_units(outcome.available),
-                )
+        refused = {
+            r.order_id: _refusal(r, outcome) for r, outcome in zip(reserves, outcomes, strict=True) if not outcome.ok
+        }
         for ticket in tickets:
             if ticket.order and (refusal := refused.get(ticket.order.order_id)):
                 _fail([ticket], refusal)
@@ -324,6 +318,21 @@ def funds_needed(request: PlaceOrder, market: Market, book: Book) -> tuple[int, 
         notional = request.price // market.tick_size * lots * market.notional_unit
         return 0, 0, initial_hold(request.side, request.quantity, notional, rate, market.fee_asset)
     return flags, notional, initial_hold(request.side, request.quantity, notional, rate, market.fee_asset)
+
+
+def _refusal(reserve: Reserve, outcome: WalletOutcome) -> EngineError:
+    """What the wallet's refusal means to the one who placed the order."""
+    if outcome.code == "STALE_EPOCH":
+        return Unavailable("ENGINE_UNAVAILABLE", "another engine took over, nothing was placed")
+    unfunded = outcome.code in ("INSUFFICIENT_BALANCE", "USER_NOT_FOUND")
+    return Refused(
+        "INSUFFICIENT_BALANCE" if unfunded else outcome.code,
+        "the available balance does not cover the order and its fee" if unfunded else outcome.message,
+        field="quantity",
+        asset=reserve.asset,
+        required=format_units(reserve.amount),
+        available=format_units(outcome.available),
+    )
 
 
 def _fail(tickets: list[Ticket], error: BaseException) -> None:
