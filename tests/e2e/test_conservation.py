@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 
-from tests.e2e.venue import Trader, Venue
+from tests.e2e.venue import RECEIVED, Trader, Venue
 from trade_engine.domain.scale import UNIT
 from trade_engine.sequencer.verify import verify
 
@@ -62,6 +62,26 @@ async def test_conservation_of_every_asset(venue: Venue) -> None:
     assert not (bids and asks) or float(bids[0][0]) < float(asks[0][0])
     for trader in traders:
         await _holds_match_open_orders(trader, symbol)
+
+
+async def test_a_buyer_pays_in_what_he_receives_where_the_market_says_so(venue: Venue) -> None:
+    """Fee asset RECEIVED: the buyer pays in base, out of what he gets; his order reserves the notional alone."""
+    buyer, seller = await venue.trader(USDT="1000"), await venue.trader(RCV="10")
+    resting, _ = await buyer.order(RECEIVED, "BUY", "3", "100.00")
+    assert await buyer.balance("USDT") == (700 * UNIT, 300 * UNIT, 0)
+    await seller.order(RECEIVED, "SELL", "1", "100.00")
+    _, trades = await seller.order(RECEIVED, "SELL", "0.000001", "100.00")
+    assert (trades[0]["seller_fee_asset"], trades[0]["seller_fee"]) == ("USDT", "0.0000001")
+    taker, trades = await buyer.order(RECEIVED, "SELL", "0.5", "200.00")
+    assert (taker["status"], trades) == ("OPEN", [])
+    await venue.settled()
+    bought = UNIT + 100
+    fee = -(-bought * 50_000 // UNIT)
+    assert await buyer.balance("RCV") == (bought - fee - UNIT // 2, UNIT // 2, 0)
+    assert (await buyer.get(f"/orders/{resting['id']}"))["status"] == "PARTIALLY_FILLED"
+    async with venue.running.pool.acquire() as connection:
+        report = await verify(connection, venue.running.new_book)
+    assert report.differences == []
 
 
 async def _holds_match_open_orders(trader: Trader, symbol: str) -> None:

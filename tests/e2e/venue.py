@@ -10,14 +10,18 @@ import httpx
 
 from trade_engine.domain.scale import parse_units
 
+#: The market whose buyers pay their fee in base.
+RECEIVED = "RCV/USDT"
+
 
 def markets_yaml() -> list[dict[str, Any]]:
     """Enough markets that every question can have one of its own; BTC/USDT's scales and default fees, no band."""
-    return [
-        {"symbol": f"T{n:02}/USDT", "tick_size": "0.01", "lot_size": "0.000001", "min_quantity": "0.0001",
-         "max_quantity": "1000000", "max_slippage": "0"}
+    plain = {"tick_size": "0.01", "lot_size": "0.000001", "max_slippage": "0"}
+    numbered = [
+        {"symbol": f"T{n:02}/USDT", "min_quantity": "0.0001", "max_quantity": "1000000"} | plain
         for n in (*range(1, 6), 60)
-    ]  # fmt: skip
+    ]
+    return [*numbered, {"symbol": RECEIVED, "fee_asset": "RECEIVED"} | plain]
 
 
 class Trader:
