@@ -21,6 +21,7 @@ import uvloop
 from trade_engine.api.auth.tokens import issue_token
 from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
 from trade_engine.cli.bench_core import run_core_benchmark
+from trade_engine.cli.bench_latency import run_steady_load, summarise_latency
 from trade_engine.cli.bench_orders import Flow, run_load, summarise
 from trade_engine.cli.bench_settlement import run_settlement_benchmark
 from trade_engine.cli.options import configure, explained, json_option
@@ -62,6 +63,22 @@ def orders_command(seconds: float, connections: int, users: int, seed: int, *, a
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
 
 
+@bench.command("latency")
+@click.option("--rate", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Orders a second.")
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(1, 600), help="How long.")
+@click.option("--users", default=50, show_default=True, type=click.IntRange(2, 10_000))
+@click.option("--seed", default=7, show_default=True, help="Seed of the flow.")
+@json_option
+def latency_command(rate: int, seconds: float, users: int, seed: int, *, as_json: bool) -> None:
+    """How long answers and settlement take under a steady load, against a server of its own."""
+    with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
+        data_dir = Path(folder) / "data"
+        with running_server(data_dir) as port, progress(f"{rate} orders a second for {seconds:g} s"):
+            figures = uvloop.run(_measure_latency(data_dir, port, rate, seconds, users, seed))
+    load = f"{rate} requests/s offered by {users} users for {seconds:g} s, seed {seed}; server and database here too"
+    show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+
+
 @bench.command("settlement")
 @click.option("--trades", default=10_000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
@@ -92,6 +109,7 @@ def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
         "TRADE_ENGINE__LOGGING__LEVEL": "warning",
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("QUERIES_PER_S", "QUERIES_BURST")},
+        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("PUBLIC_PER_S", "PUBLIC_BURST")},
         **settings,
     }
     port = free_port()
@@ -136,19 +154,44 @@ def _wait_until_ready(port: int, server: "subprocess.Popen[bytes]", log: Path) -
     raise click.ClickException(f"the server did not come up: {log.read_text(errors='replace')[-2000:]}")
 
 
+async def _funded_tokens(url: str, secret: str, users: int) -> list[str]:
+    """Tokens of so many users with funds for any flow."""
+    ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench user {n}")) for n in range(users)]
+    async with attached_wallet(url) as wallet:
+        for user in ids:
+            for asset in ("USDT", "BTC", "ETH"):
+                await wallet.deposit(user, asset, MAX_UNITS // 100, str(uuid.uuid4()))
+    return [issue_token(secret, user, ttl_s=3_600) for user in ids]
+
+
+async def _measure_latency(
+    data_dir: Path, port: int, rate: int, seconds: float, users: int, seed: int
+) -> dict[str, object]:
+    config = configure(None)
+    async with attached_url(config, data_dir) as url:
+        tokens = await _funded_tokens(url, jwt_secret(config, data_dir), users)
+        timings = await run_steady_load("127.0.0.1", port, Flow(tokens, seed), tokens[0], rate=rate, seconds=seconds)
+        await asyncio.sleep(1.0)
+        connection = await asyncpg.connect(url)
+        try:
+            rows = await connection.fetch(
+                "SELECT extract(epoch FROM settled_at - executed_at) * 1000 AS ms FROM trades"
+                " WHERE settled_at IS NOT NULL"
+            )
+            unsettled = await connection.fetchval("SELECT count(*) FROM trades WHERE settled_at IS NULL")
+        finally:
+            await connection.close()
+    figures = summarise_latency(timings, [float(row["ms"]) for row in rows])
+    return figures | {"unsettled": unsettled, "rate": rate, "rate_limit": _RATE}
+
+
 async def _measure(
     data_dir: Path, port: int, seconds: float, connections: int, users: int, seed: int
 ) -> dict[str, object]:
     config = configure(None)
     secret = jwt_secret(config, data_dir)
-    ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench user {n}")) for n in range(users)]
-    tokens = [issue_token(secret, user, ttl_s=3_600) for user in ids]
     async with attached_url(config, data_dir) as url:
-        async with attached_wallet(url) as wallet:
-            for user in ids:
-                for asset in ("USDT", "BTC", "ETH"):
-                    await wallet.deposit(user, asset, MAX_UNITS // 100, str(uuid.uuid4()))
-        flow = Flow(tokens, seed)
+        flow = Flow(await _funded_tokens(url, secret, users), seed)
         await run_load("127.0.0.1", port, flow, connections=connections, seconds=min(1.0, seconds / 4))
         connection = await asyncpg.connect(url)
         try:

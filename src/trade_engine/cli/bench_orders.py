@@ -64,13 +64,15 @@ class Tally(msgspec.Struct):
     order_ms: list[float] = msgspec.field(default_factory=list)
 
 
-class _OrderPart(msgspec.Struct):
+class OrderPart(msgspec.Struct):
+    """What a generator needs to know of an order."""
+
     id: str
     status: str
 
 
 class _Answer(msgspec.Struct):
-    order: _OrderPart
+    order: OrderPart
     trades: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
@@ -79,6 +81,11 @@ class _Envelope(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
+
+
+def read_order(body: bytes) -> OrderPart:
+    """The order in an answer of POST /orders."""
+    return _decoder.decode(body).data.order
 
 
 async def run_load(

@@ -150,3 +150,11 @@ def test_bench_of_orders_counts_what_the_table_holds(cli: Cli) -> None:
     assert figures["errors"] == 0
     assert figures["rows_in_table"] >= figures["orders"] > 0
     assert figures["echo_per_s"] > 0
+
+
+def test_bench_of_latency_prints_percentiles(cli: Cli) -> None:
+    words = ("bench", "latency", "--rate", "40", "--seconds", "1", "--users", "4", "--json")
+    figures = json.loads(CliRunner().invoke(main, list(words), catch_exceptions=False).output)
+    assert {"order_p99_ms", "cancel_p99_ms", "order_book_p99_ms", "settled_p99_ms"} <= figures.keys()
+    assert (figures["errors"], figures["unsettled"]) == (0, 0)
+    assert figures["orders"] + figures["cancels"] == 40
