@@ -13,7 +13,6 @@ from trade_engine.marketdata.ticker import Ticker
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders
 
-
 #: Candles held in memory of each market and interval once they are stored: of minutes, more than a day.
 CANDLES_KEPT: Final = 1_500
 
