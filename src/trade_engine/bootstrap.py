@@ -39,6 +39,7 @@ from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.admission import Admission
 from trade_engine.sequencer.bookkeeping import Changes
+from trade_engine.sequencer.candle_store import CandleStore
 from trade_engine.sequencer.clock import Clock, wall_clock_us
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.failpoints import Failpoints
@@ -185,6 +186,7 @@ class TradeEngine:
         self._stack.push_async_callback(self._writer.close)
         await self.engine.start()
         self._stack.push_async_callback(self.engine.stop)
+        self._run("candles", CandleStore(self.pool, lambda: self.sequencer.memory).keep_running())
         self._run("settlement", self.settlement.run())
         self._stack.callback(self.settlement.stop)
         self.dead_letters = DeadLetters(self.pool, self.wallet)

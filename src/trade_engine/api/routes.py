@@ -44,6 +44,7 @@ ROUTES: Final = (
     Route("GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets", market.list_markets, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets/{{symbol:path}}/ticker", market.ticker, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/markets/{{symbol:path}}/candles", market.candles, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC),
     Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC),
     Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC),

@@ -83,6 +83,8 @@ class Sequencer:
         self._admitting = 0
         self._admitted = asyncio.Event()
         self._memory: Memory | None = None
+        #: When the batch under way was stamped; 0: none is under way.
+        self._stamped_us = 0
         self.trouble: str | None = "starting"
         self.stopped = False
 
@@ -98,6 +100,11 @@ class Sequencer:
         if self._memory is None:
             raise self._unavailable()
         return self._memory
+
+    @property
+    def committed_us(self) -> int:
+        """Every trade that is or will be stamped before this time is committed and published."""
+        return self._stamped_us or self._clock.now_us()
 
     @property
     def waiting(self) -> int:
@@ -206,11 +213,13 @@ class Sequencer:
             await self._failpoints.reach("before_acknowledge")
             self._acknowledge(matched)
             self._publish(matched)
+        finally:
+            self._stamped_us = 0
 
     def _match(self, batch: list[Work]) -> Matched | None:
         """Steps 1 and 2: stamp each wish and let the core carry it out."""
         memory = self.memory
-        time_us = self._clock.now_us()
+        time_us = self._stamped_us = self._clock.now_us()
         changes = Changes()
         commands: list[bytes] = []
         events: list[bytes] = []

@@ -21,8 +21,9 @@ from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_command, configure_commands
-from trade_engine.sequencer.requests import DepthView, Placed, TickerView
+from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
+from trade_engine.storage.candles import candles_between
 from trade_engine.storage.markets import insert_market, update_market
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.storage.types import Pool
@@ -278,19 +279,33 @@ class EngineService:
     def ticker(self, symbol: str) -> TickerView:
         """The committed ticker of a market."""
         view = self._view(symbol)
-        minutes = view.ticker.window(self._clock.now_us())
+        day = view.ticker
+        day.advance(self._clock.now_us())
         tick = view.market.tick_size
         return TickerView(
-            last_price=view.ticker.last_price,
-            open=minutes[0].open if minutes else 0,
-            high=max((m.high for m in minutes), default=0),
-            low=min((m.low for m in minutes), default=0),
-            volume=sum(m.volume for m in minutes),
-            quote_volume=sum(m.quote_volume for m in minutes),
-            trades=sum(m.trades for m in minutes),
+            last_price=day.last_price,
+            open=day.open,
+            high=day.high,
+            low=day.low,
+            volume=day.volume,
+            quote_volume=day.quote_volume,
+            trades=day.trades,
             best_bid=view.depth.best(Side.BUY) * tick,
             best_ask=view.depth.best(Side.SELL) * tick,
         )
+
+    async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:
+        """Candles of a market; see ``requests.Engine``."""
+        view = self._view(symbol)
+        committed_us = self._sequencer.committed_us
+        held = view.candles.between(interval, start_us, end_us, limit)
+        oldest_us = view.candles.oldest_us(interval)
+        if oldest_us is not None:
+            end_us = min(end_us, oldest_us)
+        if len(held) < limit and start_us < end_us:
+            market_id, left = view.market.market_id, limit - len(held)
+            held = await candles_between(self._pool, market_id, interval, start_us, end_us, left) + held
+        return CandlesView(held, committed_us)
 
     def condition(self) -> dict[str, str]:
         """Health by name."""
