@@ -18,6 +18,7 @@ async def test_a_halt_is_felt_and_outlives_a_restart(venue: Venue, database_url:
     assert (await venue.http.post(f"{path}/halt", json={"reason": "drill"}, headers=admin)).status_code == 200
     assert (await buyer.get(f"/markets/{symbol}"))["state"] == "HALTED"
     assert (await buyer.post(body)).json()["error"]["code"] == "MARKET_HALTED"
+    assert (await buyer.cancel(order["id"])).json()["error"]["code"] == "MARKET_HALTED"
     status = (await venue.http.get("/api/v1/admin/engine", headers=admin)).json()["data"]
     assert [m["symbol"] for m in status["markets"] if m["state"] == "HALTED" and m["sequence"] > 0] == [symbol]
     assert (status["trouble"], status["live_orders"], status["queue_depth"]) == (None, 1, 0)

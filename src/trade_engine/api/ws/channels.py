@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from trade_engine.api.rest.market import show_candle, show_ticker
-from trade_engine.api.schemas import TradeView, show_trade
+from trade_engine.api.rest.market import show_ticker
+from trade_engine.api.schemas import TradeView, show_candle, show_trade
 from trade_engine.api.ws.messages import channel_frame
 from trade_engine.domain.enums import Side
 from trade_engine.domain.market import Market
@@ -164,7 +164,7 @@ class LevelsGroup(StateGroup):
         }
 
     def _frame(self, more: dict[str, Any]) -> bytes:
-        return super()._frame({"snapshot": True})
+        return super()._frame({**more, "snapshot": True})
 
 
 class BookGroup(StateGroup):
@@ -199,18 +199,31 @@ class TickerGroup(StateGroup):
 
 
 class CandlesGroup(StateGroup):
-    """The running candle of an interval."""
+    """The running candle of an interval; when the next one begins, first how it ended."""
 
     def __init__(self, view: Callable[[], MarketView], interval: str, pause_ms: float) -> None:
         self._interval = interval
         self.pause_ms = pause_ms
+        self._start_us = 0
         super().__init__("candles", view)
         self._head["interval"] = interval
 
     def _state(self) -> Any:
-        view = self._view()
-        candle = view.candles.running(self._interval)
-        return None if candle is None else show_candle(candle, view.market, self._interval)
+        candle = self._view().candles.newest(self._interval)
+        if candle is None:
+            return None
+        self._start_us = candle.start_us
+        return show_candle(candle, self._interval, self._market, 0)
+
+    def update(self) -> bytes | None:
+        """The running candle, if something traded; the end of the one before it, if it is new."""
+        start_us, running = self._start_us, super().update()
+        if running is None or start_us in (0, self._start_us):
+            return running
+        ended = self._view().candles.between(self._interval, start_us, start_us + 1, 1)
+        head = {**self._head, "sequence": self._view().depth.sequence}
+        shown = [show_candle(candle, self._interval, self._market, self._start_us) for candle in ended]
+        return b"".join(channel_frame(head, candle) for candle in shown) + running
 
 
 class TradesGroup(Group):

@@ -91,6 +91,7 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whatever the reason."""
+        del exc
         self._known.discard(self)
         self._end()
 

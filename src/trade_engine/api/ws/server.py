@@ -11,10 +11,11 @@ from websockets.datastructures import Headers
 
 from trade_engine.api.auth.tokens import Principal
 from trade_engine.api.call import Services
+from trade_engine.api.limits import Demand
 from trade_engine.api.problems import RateLimited, TooMany, Unauthorized, status_of
 from trade_engine.api.rest.account import read_balances
 from trade_engine.api.schemas import OrderView, show_order
-from trade_engine.api.settings import ORDERS, StreamSettings
+from trade_engine.api.settings import ADDRESS, ORDERS, StreamSettings
 from trade_engine.api.ws.accounts import Accounts
 from trade_engine.api.ws.commands import Auth
 from trade_engine.api.ws.connection import TOO_MANY, StreamConnection
@@ -22,7 +23,7 @@ from trade_engine.api.ws.hub import Hub
 from trade_engine.api.ws.messages import encode
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.enums import OrderStatus
-from trade_engine.domain.errors import EngineError, InvalidRequest
+from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.orders import Order, Trade
 
 log = structlog.get_logger(__name__)
@@ -67,8 +68,9 @@ class StreamServer:
         del config, app_state
         return StreamConnection(self, server_state)
 
-    def __len__(self) -> int:
-        """Connections that are open."""
+    @property
+    def connections(self) -> int:
+        """How many are open."""
         return len(self._connections)
 
     # ---- start and stop
@@ -242,14 +244,12 @@ class StreamServer:
             Forbidden: SCOPE_MISSING.
         """
 
-    async def take_order_request(self, user_id: str) -> None:
-        """Count an order request against the limit that REST counts, too.
+    async def take_order_request(self, user_id: str, address: str) -> None:
+        """Count an order request against the limits that REST counts, too.
 
         Raises:
             RateLimited: there were too many.
         """
-        verdict = self.services.limiters[ORDERS].take(user_id)
-        if verdict is not None and not verdict.allowed:
-            raise RateLimited(verdict.retry_after_s)
-
-
+        for verdict in await self.services.limits.take([Demand(ORDERS, user_id), Demand(ADDRESS, address)]):
+            if not verdict.allowed:
+                raise RateLimited(verdict.retry_after_s)
