@@ -21,6 +21,7 @@ from trade_engine import __version__
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TRADER, TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
+from trade_engine.api.limits import LocalLimits
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import (
     ApiSettings,
@@ -215,10 +216,13 @@ class TradeEngine:
             self.wallet,
             Queries(self.pool),
             verifier,
-            LimitSettings(
-                orders=RateLimit(rates.orders_per_s, rates.orders_burst),
-                queries=RateLimit(rates.queries_per_s, rates.queries_burst),
-                public=RateLimit(rates.public_per_s, rates.public_burst),
+            LocalLimits(
+                LimitSettings(
+                    orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+                    queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+                    public=RateLimit(rates.public_per_s, rates.public_burst),
+                    address=RateLimit(rates.address_per_s, rates.address_burst),
+                )
             ),
             ApiSettings(
                 version=__version__,

@@ -20,6 +20,7 @@ def engine_config(database_url: str) -> Config:
         "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,
+        "rate_limit.address_per_s": 0,
         "rate_limit.public_per_s": 0,
         "settlement.retry_backoff_ms": 10,
     }

@@ -32,6 +32,7 @@ async def venue(
         "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,
+        "rate_limit.address_per_s": 0,
         "rate_limit.public_per_s": 0,
         "wallet.mode": request.param,
         "wallet.breaker_open_s": 0.3,

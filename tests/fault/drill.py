@@ -170,6 +170,7 @@ async def drill_world(
             "matching.markets": markets_yaml(),
             "rate_limit.orders_per_s": 0,
             "rate_limit.queries_per_s": 0,
+            "rate_limit.address_per_s": 0,
             "settlement.worker_pool_size": 4,
             "settlement.retry_backoff_ms": 50,
             "settlement.reconcile_every_s": 0,

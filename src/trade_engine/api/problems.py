@@ -10,7 +10,7 @@
 One code always has one status; ``CODES`` is the list that the trader's guide and the API description show.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused, Unavailable
 
@@ -69,6 +69,7 @@ CODES: Final[dict[str, Meaning]] = {
     "INVALID_FLAGS": Meaning(400, "the order's options contradict each other"),
     "INVALID_REASON": Meaning(400, "the reason is missing or too long"),
     "INVALID_CLIENT_ORDER_ID": Meaning(400, "the client order id is not 1 to 100 printable characters"),
+    "INVALID_BATCH": Meaning(400, "the batch has no orders, or more than pass at once"),
     "INVALID_COMMAND": Meaning(400, "the order makes no sense to the market"),
     "INVALID_LINK": Meaning(400, "the linked order does not fit"),
     "NOTIONAL_OVERFLOW": Meaning(400, "price x quantity is above the largest notional"),
@@ -128,3 +129,9 @@ def status_of(error: EngineError) -> int:
     if meaning is not None:
         return meaning.status
     return next((status for kind, status in _BY_KIND if isinstance(error, kind)), 500)
+
+
+def describe(error: EngineError) -> dict[str, Any]:
+    """A refusal as answers show it."""
+    details = {name: value for name, value in error.details.items() if value is not None}
+    return {"code": error.code, "message": error.message, "details": details}

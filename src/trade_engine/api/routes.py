@@ -3,11 +3,12 @@
 The table is the one source: the router is built from it, and so will be whatever describes the API.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
-from trade_engine.api.rest import account, admin, market, orders, system
+from trade_engine.api.rest import account, admin, batch, market, orders, system
 from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 
 #: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
@@ -24,12 +25,15 @@ class Route(NamedTuple):
     access: str
     #: Its class of rate limit; None: not limited.
     limit: str | None
+    #: For how many requests a body counts; None: for one, and the limit is asked before the body is read.
+    cost: Callable[[bytes], int] | None = None
 
 
 _V1: Final = "/api/v1"
 
 ROUTES: Final = (
     Route("POST", f"{_V1}/orders", orders.place, TRADER, ORDERS),
+    Route("POST", f"{_V1}/orders/batch", batch.place_batch, TRADER, ORDERS, cost=batch.count),
     Route("DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS),
     Route("PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS),
     Route("DELETE", f"{_V1}/orders", orders.cancel_all, TRADER, ORDERS),

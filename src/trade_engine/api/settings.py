@@ -8,6 +8,8 @@ import msgspec
 ORDERS: Final = "orders"
 QUERIES: Final = "queries"
 PUBLIC: Final = "public"
+#: The limit that all requests of an address with good tokens share, whoever they are.
+ADDRESS: Final = "address"
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -18,17 +20,21 @@ class RateLimit(msgspec.Struct, frozen=True):
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Rate limits of the route classes: orders and queries count by user, public by address (and failed logins)."""
+    """Rate limits: orders and queries count by user, public (and failed logins) by address.
+
+    Whatever counts by user counts by ``address`` as well, so that many users of one address are bounded together.
+    """
 
     orders: RateLimit = RateLimit(10, 100)
     queries: RateLimit = RateLimit(50, 200)
     public: RateLimit = RateLimit(100, 500)
-    #: Callers remembered a class; beyond it the longest unseen is forgotten.
+    address: RateLimit = RateLimit(200, 1_000)
+    #: Callers remembered a limit; beyond it the longest unseen is forgotten.
     max_callers: int = 100_000
 
-    def by_class(self) -> dict[str, RateLimit]:
-        """The limits by the name of their route class."""
-        return {ORDERS: self.orders, QUERIES: self.queries, PUBLIC: self.public}
+    def by_name(self) -> dict[str, RateLimit]:
+        """The limits by their names: the route classes', and the address's."""
+        return {ORDERS: self.orders, QUERIES: self.queries, PUBLIC: self.public, ADDRESS: self.address}
 
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,6 +131,8 @@ class RateLimitSection(Section, frozen=True, kw_only=True):
     queries_burst: Annotated[Count, Meta(description="of them at once")] = 200
     public_per_s: Annotated[float, Meta(ge=0, description="requests of an address without a token")] = 100
     public_burst: Annotated[Count, Meta(description="of them at once")] = 500
+    address_per_s: Annotated[float, Meta(ge=0, description="all requests with a token of one address")] = 200
+    address_burst: Annotated[Count, Meta(description="of them at once")] = 1_000
 
 
 class LoggingSection(Section, frozen=True, kw_only=True):

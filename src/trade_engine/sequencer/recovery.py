@@ -54,11 +54,11 @@ async def recover(
         _check_book(book, market)
         for order in orders:
             live.add(order)
-        view.depth.sequence = row["event_sequence"]
         for order in orders:
             if order.status is not OrderStatus.PENDING:
                 price, lots = order.price // market.tick_size, order.display_remaining // market.lot_size
                 view.depth.change(order.side, price, lots, 1)
+        view.depth.start_at(row["event_sequence"])
         view.ticker.last_price = _units(row["last_price"])
     await restore_statistics(connection, views, clock.now_us())
     if books.state_hash() != state["state_hash"] and state["sequence"]:
