@@ -10,7 +10,6 @@ from typing import Final
 from trade_engine.domain.enums import Side
 from trade_engine.domain.events import Event, EventFlag, EventKind
 
-
 #: Changed levels remembered a market, for readers that lag behind.
 _CHANGES_MAX: Final = 20_000
 

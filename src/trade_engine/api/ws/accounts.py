@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from trade_engine.api.rest.account import BalanceView, read_balances
+from trade_engine.api.rest.account import BalanceView
 from trade_engine.api.schemas import show_order, show_own_trade
 from trade_engine.api.settings import StreamSettings
 from trade_engine.api.ws.hub import Reader

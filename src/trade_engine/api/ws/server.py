@@ -22,7 +22,7 @@ from trade_engine.api.ws.hub import Hub
 from trade_engine.api.ws.messages import encode
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.enums import OrderStatus
-from trade_engine.domain.errors import EngineError, InvalidRequest
+from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.orders import Order, Trade
 
 log = structlog.get_logger(__name__)
@@ -251,5 +251,3 @@ class StreamServer:
         verdict = self.services.limiters[ORDERS].take(user_id)
         if verdict is not None and not verdict.allowed:
             raise RateLimited(verdict.retry_after_s)
-
-
