@@ -1,4 +1,4 @@
-"""A book kept from depth messages: compared with a plain dict over random changes, and refusing what does not follow."""
+"""A book kept from depth messages: compared with a plain dict, and refusing what does not follow."""
 
 import random
 import zlib
@@ -32,8 +32,7 @@ def plain_checksum(bids: Rows, asks: Rows) -> int:
     parts = []
     for place in range(10):
         for side in (best_bids, best_asks):
-            if place < len(side):
-                parts.append(":".join(side[place]))
+            parts += [":".join(row) for row in side[place : place + 1]]
     return zlib.crc32(":".join(parts).encode())
 
 
