@@ -6,11 +6,9 @@ The steps are one function, so that the common case costs little; Starlette find
 """
 
 import asyncio
-import ipaddress
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,25 +19,23 @@ from starlette.routing import Match
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trade_engine.api.auth.tokens import Principal, TokenVerifier
-from trade_engine.api.backoffice import BackOffice
-from trade_engine.api.call import Answer, Call, Pending, Services
-from trade_engine.api.limits import Verdict, make_limiters
+from trade_engine.api.addresses import network
+from trade_engine.api.auth.tokens import Principal
+from trade_engine.api.call import Answer, Call, Services
+from trade_engine.api.limits import Demand, Verdict
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
     MethodNotAllowed,
     RateLimited,
     Unauthorized,
+    describe,
     status_of,
 )
 from trade_engine.api.routes import ECHO, OPEN, OPTIONAL, ROUTES, Route
-from trade_engine.api.settings import PUBLIC, ApiSettings, LimitSettings
+from trade_engine.api.settings import ADDRESS, PUBLIC
 from trade_engine.api.times import show_time
-from trade_engine.domain.errors import EngineError, NotFound, OutcomeUnknown, Unavailable
-from trade_engine.sequencer.requests import Engine
-from trade_engine.storage.queries import Queries
-from trade_engine.wallet.port import Wallet
+from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -58,18 +54,9 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
 
-def create_app(
-    engine: Engine,
-    wallet: Wallet,
-    queries: Queries,
-    verifier: TokenVerifier,
-    limits: LimitSettings,
-    settings: ApiSettings,
-    pending: Pending,
-    backoffice: BackOffice,
-) -> ASGIApp:
+def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
-    services = Services(engine, wallet, queries, verifier, make_limiters(limits), settings, pending, backoffice)
+    settings = services.settings
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
     app: ASGIApp = Api(services, routes)
     if settings.cors_origins:
@@ -102,6 +89,7 @@ class Api:
             return
         headers = scope["headers"]
         request_id = _request_id(headers)
+        scope["request_id"] = request_id
         started = time.perf_counter()
         extra: Headers = [(b"x-request-id", request_id.encode())]
         try:
@@ -130,7 +118,7 @@ class Api:
             took_ms = round((time.perf_counter() - started) * 1e3, 3)
             log.info(
                 "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
-                address=_address(scope),
+                address=_address(scope), user_id=scope.get("user_id"),
             )  # fmt: skip
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
@@ -138,10 +126,16 @@ class Api:
         try:
             principal = self._authenticate(route, headers)
         except (Unauthorized, Forbidden):
-            self._limit(route, None, scope, extra)
+            await self._limit(route, None, scope, extra)
             raise
-        self._limit(route, principal, scope, extra)
-        body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
+        if principal is not None:
+            scope["user_id"] = principal.user_id
+        if route.cost is not None:
+            body = await self._body(receive, headers)
+            await self._limit(route, principal, scope, extra, route.cost(body))
+        else:
+            await self._limit(route, principal, scope, extra)
+            body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
         return await route.handler(Call(self._services, Request(scope), principal, body))
 
     def _route(self, scope: Scope) -> Route:
@@ -178,16 +172,26 @@ class Api:
             raise Forbidden("FORBIDDEN", f"the token lacks the role {route.access}", field="roles")
         return principal
 
-    def _limit(self, route: Route, principal: Principal | None, scope: Scope, extra: Headers) -> None:
+    async def _limit(
+        self, route: Route, principal: Principal | None, scope: Scope, extra: Headers, cost: int = 1
+    ) -> None:
         if route.limit is None:
             return
-        name = route.limit if principal is not None else PUBLIC
-        caller = principal.user_id if principal is not None else _address(scope)
-        verdict = self._services.limiters[name].take(caller)
-        if verdict is not None:
-            extra.extend(_limit_headers(verdict))
-            if not verdict.allowed:
-                raise RateLimited(verdict.retry_after_s)
+        address = _address(scope)
+        if principal is None:
+            demands = [Demand(PUBLIC, address)]
+        else:
+            demands = [Demand(route.limit, principal.user_id, cost), Demand(ADDRESS, address)]
+        verdicts = await self._services.limits.take(demands)
+        if not verdicts:
+            return
+        verdict = next((refusal for refusal in verdicts if not refusal.allowed), verdicts[0])
+        extra.extend(_limit_headers(verdict))
+        if not verdict.allowed:
+            if cost > verdict.limit:
+                message = f"the rate limit lets {verdict.limit} orders through at once"
+                raise InvalidRequest("INVALID_BATCH", message, field="orders", provided=cost, limit=verdict.limit)
+            raise RateLimited(verdict.retry_after_s)
 
     async def _body(self, receive: Receive, headers: Headers) -> bytes:
         limit = self._settings.max_body_bytes
@@ -262,9 +266,7 @@ def _content(answer: Answer, request_id: str) -> bytes:
 
 
 def _failure(error: EngineError, request_id: str) -> bytes:
-    details = {name: value for name, value in error.details.items() if value is not None}
-    problem = _encode({"code": error.code, "message": error.message, "details": details})
-    return b'{"success":false,"error":' + problem + b',"meta":' + _meta(request_id) + b"}"
+    return b'{"success":false,"error":' + _encode(describe(error)) + b',"meta":' + _meta(request_id) + b"}"
 
 
 def _meta(request_id: str) -> bytes:
@@ -281,14 +283,4 @@ def _limit_headers(verdict: Verdict) -> Headers:
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return _network(client[0]) if client else "unknown"
-
-
-@lru_cache(maxsize=10_000)
-def _network(address: str) -> str:
-    """An IPv4 address, or the /64 an IPv6 one belongs to: what one caller is given."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+    return network(client[0]) if client else "unknown"

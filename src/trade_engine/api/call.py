@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
 from trade_engine.api.backoffice import BackOffice
-from trade_engine.api.limits import Limiter
+from trade_engine.api.limits import Limits
 from trade_engine.api.settings import ApiSettings
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market, symbol_keys
@@ -28,7 +28,7 @@ class Services:
         wallet: Wallet,
         queries: Queries,
         verifier: TokenVerifier,
-        limiters: dict[str, Limiter],
+        limits: Limits,
         settings: ApiSettings,
         pending: Pending,
         backoffice: BackOffice,
@@ -39,7 +39,7 @@ class Services:
         self.wallet = wallet
         self.queries = queries
         self.verifier = verifier
-        self.limiters = limiters
+        self.limits = limits
         self.settings = settings
         self._spellings: dict[str, str] = {}
 
@@ -81,6 +81,11 @@ class Call(NamedTuple):
         if self.principal is None:
             raise RuntimeError("the route does not demand a token")
         return self.principal.user_id
+
+    @property
+    def request_id(self) -> str:
+        """What answers and logs call this request."""
+        return str(self.request.scope["request_id"])
 
     def path(self, name: str) -> str:
         """A part of the path."""

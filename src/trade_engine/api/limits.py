@@ -1,80 +1,129 @@
-"""Rate limits kept in this process: the generic cell rate algorithm, one number a caller.
+"""Rate limits: the generic cell rate algorithm, one number a caller, counted in this process or in Redis.
 
-The number is the theoretical arrival time: when the caller's bucket will be full again.  Memory is bounded: a caller
-whose bucket is full needs no entry, and beyond ``max_callers`` the longest unseen one is forgotten.
+The number is the theoretical arrival time: when the caller's bucket will be full again.  A request may have to fit
+several limits (its user's and its address's) and may count for several (a batch of orders): it passes whole and is
+counted everywhere, or is refused and counted nowhere.
+
+``Limits`` is what the API asks; ``LocalLimits`` keeps it in this process, in bounded memory: a caller whose bucket is
+full needs no entry, and beyond ``max_callers`` the longest unseen one is forgotten.
 """
 
 import time
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from trade_engine.api.settings import LimitSettings, RateLimit
 
 #: Entries looked at for removal on each request that makes a new one.
 _SWEEP: Final = 2
+#: A whole interval is a sum of fractions: without the grain the last request of a burst would be refused.
+_GRAIN_S: Final = 1e-9
+
+
+class Demand(NamedTuple):
+    """What a request asks of one limit."""
+
+    #: The limit: a route class, or the address's.
+    name: str
+    caller: str
+    #: For how many requests it counts.
+    cost: int = 1
 
 
 class Verdict(NamedTuple):
-    """Whether a request may pass, and what its answer says of the limit."""
+    """Whether a request fits a limit, and what its answer says of that limit."""
 
     allowed: bool
     limit: int
     remaining: int
     #: Seconds until the bucket is full again.
     reset_s: float
-    #: Seconds until the next request passes; 0 if this one did.
+    #: Seconds until the same request fits; 0 if this one did.
     retry_after_s: float
 
 
-class Limiter:
-    """One limit for many callers."""
+class Limits(Protocol):
+    """All limits, wherever they are counted."""
 
-    def __init__(self, limit: RateLimit, max_callers: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take the limit; ``clock`` gives monotonic seconds.
+    async def take(self, demands: Sequence[Demand]) -> list[Verdict]:
+        """Count a request against all its limits, or against none if one refuses it.
 
-        Raises:
-            ValueError: the rate is negative, or the burst or the number of callers is not positive.
+        A verdict for each demand, in order; demands of limits that are off have none.
         """
-        if limit.rate_per_s < 0 or limit.burst < 1 or max_callers < 1:
-            raise ValueError("a rate limit needs a rate of 0 or more, a burst and a number of callers of at least 1")
-        self._burst = limit.burst
-        self._interval_s = 1 / limit.rate_per_s if limit.rate_per_s else 0.0
-        self._tolerance_s = self._interval_s * limit.burst
-        self._max_callers = max_callers
+
+    def condition(self) -> str:
+        """``ok``, ``degraded`` or ``not used``: how Redis is, for readiness."""
+
+
+def judge(limit: RateLimit, full_in_s: float, cost: int) -> Verdict:
+    """The verdict on ``cost`` requests of a caller whose bucket will be full in ``full_in_s`` seconds."""
+    interval_s = 1 / limit.rate_per_s
+    after_s = full_in_s + cost * interval_s
+    room_s = limit.burst * interval_s - after_s
+    if room_s < -_GRAIN_S:
+        left = max(0, int((limit.burst * interval_s - full_in_s) / interval_s + 1e-6))
+        return Verdict(False, limit.burst, left, full_in_s, -room_s)
+    return Verdict(True, limit.burst, int(room_s / interval_s + 1e-6), after_s, 0.0)
+
+
+def check_limits(limits: Mapping[str, RateLimit], max_callers: int) -> None:
+    """Refuse limits that make no sense.
+
+    Raises:
+        ValueError: a rate is negative, or a burst or the number of callers is not positive.
+    """
+    if max_callers < 1 or any(limit.rate_per_s < 0 or limit.burst < 1 for limit in limits.values()):
+        raise ValueError("a rate limit needs a rate of 0 or more, a burst and a number of callers of at least 1")
+
+
+class LocalLimits:
+    """Limits counted in this process.
+
+    Args:
+        settings: the limits by name.
+        clock: monotonic seconds.
+
+    Raises:
+        ValueError: a limit makes no sense.
+    """
+
+    def __init__(self, settings: LimitSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = settings.by_name()
+        check_limits(self._limits, settings.max_callers)
+        self._max_callers = settings.max_callers
         self._clock = clock
-        self._full_at: dict[str, float] = {}
+        self._full_at: dict[str, dict[str, float]] = {name: {} for name in self._limits}
 
     def __len__(self) -> int:
         """Callers remembered."""
-        return len(self._full_at)
+        return sum(map(len, self._full_at.values()))
 
-    def take(self, caller: str) -> Verdict | None:
-        """Count one request of ``caller``; None if there is no limit."""
-        interval = self._interval_s
-        if not interval:
-            return None
+    async def take(self, demands: Sequence[Demand]) -> list[Verdict]:
+        """Count a request; see ``Limits``."""
+        return self.take_now(demands)
+
+    def take_now(self, demands: Sequence[Demand]) -> list[Verdict]:
+        """As ``take``, at once."""
         now = self._clock()
-        full_at = self._full_at.pop(caller, 0.0)
-        full_at = max(full_at, now)
-        after = full_at + interval
-        room_s = self._tolerance_s - (after - now)
-        # A whole interval is a sum of fractions: without the grain the last request of a burst would be refused.
-        if room_s < -1e-9:
-            self._full_at[caller] = full_at
-            return Verdict(False, self._burst, 0, full_at - now, -room_s)
-        self._remember(caller, after, now)
-        return Verdict(True, self._burst, int(room_s / interval + 1e-6), after - now, 0.0)
+        counted = [demand for demand in demands if self._limits[demand.name].rate_per_s]
+        verdicts = [
+            judge(self._limits[name], max(0.0, self._full_at[name].get(caller, 0.0) - now), cost)
+            for name, caller, cost in counted
+        ]
+        if all(verdict.allowed for verdict in verdicts):
+            for (name, caller, _), verdict in zip(counted, verdicts, strict=True):
+                self._remember(self._full_at[name], caller, now + verdict.reset_s, now)
+        return verdicts
 
-    def _remember(self, caller: str, full_at: float, now: float) -> None:
-        known = self._full_at
+    def condition(self) -> str:
+        """There is no Redis."""
+        return "not used"
+
+    def _remember(self, known: dict[str, float], caller: str, full_at: float, now: float) -> None:
+        known.pop(caller, None)
         known[caller] = full_at
         for _ in range(_SWEEP):
             oldest = next(iter(known))
             if known[oldest] > now and len(known) <= self._max_callers:
                 return
             del known[oldest]
-
-
-def make_limiters(settings: LimitSettings, clock: Callable[[], float] = time.monotonic) -> dict[str, Limiter]:
-    """A limiter for each route class."""
-    return {name: Limiter(limit, settings.max_callers, clock) for name, limit in settings.by_class().items()}

@@ -5,12 +5,13 @@
     +-- Forbidden                 403
     +-- MethodNotAllowed          405
     +-- BodyTooLarge              413
+    +-- TooMany                   429
     +-- RateLimited               429
 
 One code always has one status; ``CODES`` is the list that the trader's guide and the API description show.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused, Unavailable
 
@@ -29,6 +30,10 @@ class MethodNotAllowed(EngineError):
 
 class BodyTooLarge(EngineError):
     """The body is larger than this server reads."""
+
+
+class TooMany(EngineError):
+    """A limit of a connection or a caller is reached; ``details`` name it."""
 
 
 class RateLimited(EngineError):
@@ -52,9 +57,13 @@ CODES: Final[dict[str, Meaning]] = {
     "UNKNOWN_FIELD": Meaning(400, "the body has a field that this route does not know"),
     "MISSING_FIELD": Meaning(400, "the body lacks a field"),
     "INVALID_PARAMETER": Meaning(400, "a query parameter is unknown, repeated or out of range"),
+    "UNKNOWN_COMMAND": Meaning(400, "WebSocket: op is not a known one"),
+    "UNKNOWN_CHANNEL": Meaning(400, "WebSocket: the channel is not a known one"),
+    "INVALID_LEVELS": Meaning(400, "WebSocket: levels is not 5, 10, 20, 50 or 0"),
     "INVALID_CURSOR": Meaning(400, "the cursor is not one that this API gave out"),
     "INVALID_ORDER_ID": Meaning(400, "the order id is not a UUID"),
     "INVALID_SYMBOL": Meaning(400, "there is no such market"),
+    "INVALID_INTERVAL": Meaning(400, "the interval is not 1m, 5m, 15m, 1h, 4h or 1d"),
     "INVALID_SIDE": Meaning(400, "the side is not BUY or SELL"),
     "INVALID_ORDER_TYPE": Meaning(400, "the type is not LIMIT, MARKET, STOP or STOP_LIMIT"),
     "INVALID_TIME_IN_FORCE": Meaning(400, "the time in force is not GTC, IOC, FOK, DAY or GTD"),
@@ -68,6 +77,7 @@ CODES: Final[dict[str, Meaning]] = {
     "INVALID_FLAGS": Meaning(400, "the order's options contradict each other"),
     "INVALID_REASON": Meaning(400, "the reason is missing or too long"),
     "INVALID_CLIENT_ORDER_ID": Meaning(400, "the client order id is not 1 to 100 printable characters"),
+    "INVALID_BATCH": Meaning(400, "the batch has no orders, or more than pass at once"),
     "INVALID_COMMAND": Meaning(400, "the order makes no sense to the market"),
     "INVALID_LINK": Meaning(400, "the linked order does not fit"),
     "NOTIONAL_OVERFLOW": Meaning(400, "price x quantity is above the largest notional"),
@@ -97,6 +107,9 @@ CODES: Final[dict[str, Meaning]] = {
     "FOK_NOT_FILLABLE": Meaning(422, "the book cannot fill the order whole"),
     "NO_CHANGE": Meaning(422, "the amendment changes nothing"),
     "RATE_LIMITED": Meaning(429, "too many requests; Retry-After says when to try again"),
+    "TOO_MANY_CONNECTIONS": Meaning(429, "WebSocket: the user, the address or the server has too many connections"),
+    "TOO_MANY_SUBSCRIPTIONS": Meaning(429, "WebSocket: the connection has too many subscriptions"),
+    "TOO_MANY_COMMANDS": Meaning(429, "WebSocket: too many commands are under way on the connection"),
     "INTERNAL_ERROR": Meaning(500, "a fault of the server; details.trace_id finds it in the log"),
     "WALLET_UNAVAILABLE": Meaning(503, "the wallet is away; nothing was done"),
     "DATABASE_UNAVAILABLE": Meaning(503, "the database is away; nothing was done"),
@@ -117,6 +130,7 @@ _BY_KIND: Final[tuple[tuple[type[EngineError], int], ...]] = (
     (Forbidden, 403),
     (MethodNotAllowed, 405),
     (BodyTooLarge, 413),
+    (TooMany, 429),
     (RateLimited, 429),
 )
 
@@ -127,3 +141,9 @@ def status_of(error: EngineError) -> int:
     if meaning is not None:
         return meaning.status
     return next((status for kind, status in _BY_KIND if isinstance(error, kind)), 500)
+
+
+def describe(error: EngineError) -> dict[str, Any]:
+    """A refusal as answers show it."""
+    details = {name: value for name, value in error.details.items() if value is not None}
+    return {"code": error.code, "message": error.message, "details": details}

@@ -3,11 +3,12 @@
 The table is the one source: the router is built from it, and so will be whatever describes the API.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
-from trade_engine.api.rest import account, admin, market, orders, system
+from trade_engine.api.rest import account, admin, batch, market, orders, system
 from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 
 #: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
@@ -24,12 +25,15 @@ class Route(NamedTuple):
     access: str
     #: Its class of rate limit; None: not limited.
     limit: str | None
+    #: For how many requests a body counts; None: for one, and the limit is asked before the body is read.
+    cost: Callable[[bytes], int] | None = None
 
 
 _V1: Final = "/api/v1"
 
 ROUTES: Final = (
     Route("POST", f"{_V1}/orders", orders.place, TRADER, ORDERS),
+    Route("POST", f"{_V1}/orders/batch", batch.place_batch, TRADER, ORDERS, cost=batch.count),
     Route("DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS),
     Route("PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS),
     Route("DELETE", f"{_V1}/orders", orders.cancel_all, TRADER, ORDERS),
@@ -40,6 +44,7 @@ ROUTES: Final = (
     Route("GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets", market.list_markets, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets/{{symbol:path}}/ticker", market.ticker, OPEN, PUBLIC),
+    Route("GET", f"{_V1}/markets/{{symbol:path}}/candles", market.candles, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC),
     Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC),
     Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC),

@@ -14,6 +14,7 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
 from trade_engine.domain.rules import show_average
 from trade_engine.domain.scale import ScaleError, format_price, format_units, parse_units
+from trade_engine.marketdata.candles import INTERVALS, Candle
 from trade_engine.sequencer.amending import Amendment
 
 
@@ -199,6 +200,24 @@ class TradeView(msgspec.Struct, gc=False):
     executed_at: str
 
 
+class CandleView(msgspec.Struct, gc=False):
+    """What traded in one interval; ``close_time`` is where the next one begins."""
+
+    symbol: str
+    interval: str
+    open_time: str
+    close_time: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    quote_volume: str
+    trades: int
+    #: Its time is over and all its trades are in.
+    closed: bool
+
+
 def show_order(order: Order, market: Market) -> OrderView:
     """An order for JSON."""
     decimals = market.price_decimals
@@ -263,4 +282,24 @@ def show_trade(trade: Trade, market: Market) -> TradeView:
         format_units(trade.quantity),
         trade.is_buyer_maker,
         show_time(trade.executed_us),
+    )
+
+
+def show_candle(candle: Candle, interval: str, market: Market, committed_us: int) -> CandleView:
+    """A candle for JSON; it is closed if it ends by ``committed_us``."""
+    decimals = market.price_decimals
+    end_us = candle.start_us + INTERVALS[interval]
+    return CandleView(
+        market.symbol,
+        interval,
+        show_time(candle.start_us),
+        show_time(end_us),
+        format_price(candle.open, decimals),
+        format_price(candle.high, decimals),
+        format_price(candle.low, decimals),
+        format_price(candle.close, decimals),
+        format_units(candle.volume),
+        format_units(candle.quote_volume),
+        candle.trades,
+        end_us <= committed_us,
     )

@@ -6,7 +6,8 @@ from typing import Final
 
 from trade_engine.domain.errors import InvalidRequest
 
-_LATEST_US: Final = 253_402_300_799_999_999
+#: The last time that can be written: the end of the year 9999.
+LATEST_US: Final = 253_402_300_799_999_999
 
 
 def show_time(time_us: int) -> str:
@@ -32,7 +33,7 @@ def read_time(text: str, field: str, code: str = "INVALID_PARAMETER") -> int:
         InvalidRequest: with ``code``; the text is neither, or lies before 1970.
     """
     time_us = _read(text)
-    if not 0 < time_us <= _LATEST_US:
+    if not 0 < time_us <= LATEST_US:
         message = f"{field} must be a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970"
         raise InvalidRequest(code, message, field=field, provided=text[:100])
     return time_us

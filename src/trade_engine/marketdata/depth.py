@@ -4,9 +4,14 @@ It is not the core's book: that one may be a batch ahead of the database, this o
 """
 
 from bisect import bisect_left, insort
+from collections import OrderedDict
+from typing import Final
 
 from trade_engine.domain.enums import Side
 from trade_engine.domain.events import Event, EventFlag, EventKind
+
+#: Changed levels remembered a market, for readers that lag behind.
+_CHANGES_MAX: Final = 20_000
 
 
 class DepthError(RuntimeError):
@@ -22,6 +27,14 @@ class Depth:
         self._prices: tuple[list[int], list[int]] = ([], [])
         #: How many events of the market have been folded in.
         self.sequence = 0
+        #: Sequence of the last change of each level (side, price), oldest first; complete from ``_known_from`` on.
+        self._changed: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._known_from = 0
+
+    def start_at(self, sequence: int) -> None:
+        """Take the book as it is for the one at ``sequence``: what changed before is not known."""
+        self.sequence = self._known_from = sequence
+        self._changed.clear()
 
     def fold(self, event: Event) -> None:
         """Take one event in, in order.
@@ -63,6 +76,26 @@ class Depth:
         if not level[1]:
             del levels[price]
             del prices[bisect_left(prices, price)]
+        changed = self._changed
+        changed[side, price] = self.sequence
+        changed.move_to_end((side, price))
+        if len(changed) > _CHANGES_MAX:
+            self._known_from = changed.popitem(last=False)[1]
+
+    def changes_since(self, sequence: int) -> list[tuple[int, int, int]] | None:
+        """The levels that changed after ``sequence``, newest change first: (side, price, lots now; 0 if it is gone).
+
+        None if that is too long ago to tell.
+        """
+        if sequence < self._known_from:
+            return None
+        found = []
+        for (side, price), changed in reversed(self._changed.items()):
+            if changed <= sequence:
+                break
+            level = self._levels[side].get(price)
+            found.append((side, price, level[0] if level else 0))
+        return found
 
     def best(self, side: Side) -> int:
         """The best price of a side in ticks; 0 if it is empty."""

@@ -1,66 +1,70 @@
-"""The ticker of one market: what traded in the last 24 hours, folded from trades minute by minute.
+"""The ticker of one market: what traded in the last 24 hours, folded from the minutes that its candles make.
 
 The window begins at a whole minute: it holds the running minute and the 1,439 before it, or rather those with trades.
+Sums and extremes are kept as minutes come and go, so asking costs the same however much was traded.
 """
 
 from collections import deque
-from typing import Final
 
-MINUTE_US: Final = 60_000_000
-DAY_US: Final = 24 * 60 * MINUTE_US
-
-
-class Minute:
-    """What traded in one minute (units of 1e-8)."""
-
-    __slots__ = ("close", "high", "low", "open", "quote_volume", "start_us", "trades", "volume")
-
-    def __init__(
-        self, start_us: int, open_: int, high: int, low: int, close: int, volume: int, quote_volume: int, trades: int
-    ) -> None:
-        self.start_us = start_us
-        self.open = open_
-        self.high = high
-        self.low = low
-        self.close = close
-        self.volume = volume
-        self.quote_volume = quote_volume
-        self.trades = trades
+from trade_engine.marketdata.candles import DAY_US, MINUTE_US, Candle
 
 
 class Ticker:
     """The rolling day of one market."""
 
     def __init__(self) -> None:
-        self._minutes: deque[Minute] = deque()
+        self._minutes: deque[Candle] = deque()
+        #: Minutes that no later one exceeds, oldest first: the first is the day's extreme.
+        self._highs: deque[Candle] = deque()
+        self._lows: deque[Candle] = deque()
         #: Price of the newest trade, also when it is older than a day; 0 before the first.
         self.last_price = 0
+        self.volume = 0
+        self.quote_volume = 0
+        self.trades = 0
 
-    def add(self, time_us: int, price: int, quantity: int, notional: int) -> None:
-        """Take one trade in; times never go back."""
-        start = time_us - time_us % MINUTE_US
-        last = self._minutes[-1] if self._minutes else None
-        if last is None or last.start_us != start:
-            self.add_minute(Minute(start, price, price, price, price, quantity, notional, 1))
-            return
-        last.high = max(last.high, price)
-        last.low = min(last.low, price)
-        last.close = self.last_price = price
-        last.volume += quantity
-        last.quote_volume += notional
-        last.trades += 1
+    def add(self, minute: Candle, part: Candle) -> None:
+        """Take in ``part``, which was just folded into ``minute``; a restart gives whole minutes as both."""
+        minutes, highs, lows = self._minutes, self._highs, self._lows
+        if not minutes or minutes[-1] is not minute:
+            minutes.append(minute)
+            self.advance(minute.start_us)
+        self.last_price = part.close
+        self.volume += part.volume
+        self.quote_volume += part.quote_volume
+        self.trades += part.trades
+        while highs and highs[-1].high <= minute.high:
+            highs.pop()
+        highs.append(minute)
+        while lows and lows[-1].low >= minute.low:
+            lows.pop()
+        lows.append(minute)
 
-    def add_minute(self, minute: Minute) -> None:
-        """Take a whole minute in: how a restart fills the day from the database."""
-        self._minutes.append(minute)
-        self.last_price = minute.close
-        self._drop_before(minute.start_us)
+    def advance(self, now_us: int) -> None:
+        """Let what is older than 24 hours at ``now_us`` fall out."""
+        last_us = now_us - now_us % MINUTE_US - DAY_US
+        minutes, highs, lows = self._minutes, self._highs, self._lows
+        while minutes and minutes[0].start_us <= last_us:
+            gone = minutes.popleft()
+            self.volume -= gone.volume
+            self.quote_volume -= gone.quote_volume
+            self.trades -= gone.trades
+        while highs and highs[0].start_us <= last_us:
+            highs.popleft()
+        while lows and lows[0].start_us <= last_us:
+            lows.popleft()
 
-    def window(self, now_us: int) -> list[Minute]:
-        """The minutes of the 24 hours that end now, oldest first."""
-        self._drop_before(now_us - now_us % MINUTE_US)
-        return list(self._minutes)
+    @property
+    def open(self) -> int:
+        """First price of the window; 0 if nothing traded in it, as for ``high`` and ``low``."""
+        return self._minutes[0].open if self._minutes else 0
 
-    def _drop_before(self, start_us: int) -> None:
-        while self._minutes and self._minutes[0].start_us <= start_us - DAY_US:
-            self._minutes.popleft()
+    @property
+    def high(self) -> int:
+        """Highest price of the window."""
+        return self._highs[0].high if self._highs else 0
+
+    @property
+    def low(self) -> int:
+        """Lowest price of the window."""
+        return self._lows[0].low if self._lows else 0

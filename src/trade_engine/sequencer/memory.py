@@ -1,26 +1,43 @@
 """All that the engine holds in memory; recovery builds it from the database, and it is dropped whole when in doubt."""
 
+import sys
+from typing import Final
+
 import msgspec
 
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Trade
+from trade_engine.marketdata.candles import Candle, Candles
 from trade_engine.marketdata.depth import Depth
 from trade_engine.marketdata.ticker import Ticker
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders
 
+#: Candles held in memory of each market and interval once they are stored: of minutes, more than a day.
+CANDLES_KEPT: Final = 1_500
+
 
 class MarketView:
-    """What the world may see of a market: committed depth and ticker."""
+    """What the world may see of a market: committed depth, ticker and candles."""
 
     def __init__(self, market: Market) -> None:
         self.market = market
         self.depth = Depth()
+        self.candles = Candles()
         self.ticker = Ticker()
 
     def add_trade(self, trade: Trade) -> None:
         """Take a committed trade in."""
-        self.ticker.add(trade.executed_us, trade.price, trade.quantity, trade.notional)
+        price = trade.price
+        part = Candle(
+            trade.executed_us, price, price, price, price, trade.quantity, trade.notional, 1, trade.sequence
+        )  # fmt: skip
+        self.ticker.add(self.candles.fold(part), part)
+
+    def restore_ticker(self) -> None:
+        """Make the ticker from restored candles."""
+        for minute in self.candles.between("1m", 0, sys.maxsize, CANDLES_KEPT):
+            self.ticker.add(minute, minute)
 
 
 class Memory(msgspec.Struct, kw_only=True):

@@ -61,6 +61,7 @@ class Sequencer:
         writer: the fenced connection.
         recover: takes over and builds memory from the database.
         on_committed: told, without waiting, after each commit (settlement wakes by it).
+        on_rebuilt: told after memory was built anew: a commit may have been missed.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Sequencer:
         limits: Limits,
         failpoints: Failpoints,
         on_committed: Callable[[Changes], None],
+        on_rebuilt: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
         self._recover = recover
@@ -78,11 +80,14 @@ class Sequencer:
         self._limits = limits
         self._failpoints = failpoints
         self._on_committed = on_committed
+        self._on_rebuilt = on_rebuilt
         self._queue: deque[Work] = deque()
         self._wake = asyncio.Event()
         self._admitting = 0
         self._admitted = asyncio.Event()
         self._memory: Memory | None = None
+        #: When the batch under way was stamped; 0: none is under way.
+        self._stamped_us = 0
         self.trouble: str | None = "starting"
         self.stopped = False
 
@@ -98,6 +103,11 @@ class Sequencer:
         if self._memory is None:
             raise self._unavailable()
         return self._memory
+
+    @property
+    def committed_us(self) -> int:
+        """Every trade that is or will be stamped before this time is committed and published."""
+        return self._stamped_us or self._clock.now_us()
 
     @property
     def waiting(self) -> int:
@@ -206,11 +216,13 @@ class Sequencer:
             await self._failpoints.reach("before_acknowledge")
             self._acknowledge(matched)
             self._publish(matched)
+        finally:
+            self._stamped_us = 0
 
     def _match(self, batch: list[Work]) -> Matched | None:
         """Steps 1 and 2: stamp each wish and let the core carry it out."""
         memory = self.memory
-        time_us = self._clock.now_us()
+        time_us = self._stamped_us = self._clock.now_us()
         changes = Changes()
         commands: list[bytes] = []
         events: list[bytes] = []
@@ -362,6 +374,7 @@ class Sequencer:
                 delay_s = min(delay_s * 2, 1.0)
             else:
                 self.trouble = None
+                self._on_rebuilt()
                 return
 
     def _unavailable(self) -> Unavailable:

@@ -9,13 +9,13 @@ from trade_engine.domain.commands import Command, CommandKind, OrderFlag
 from trade_engine.domain.enums import MarketState, OrderStatus, OrderType
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order
-from trade_engine.marketdata.ticker import MINUTE_US, Minute
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.matching.protocol import Book, MarketMemory, Resting
 from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders, MarketCounters
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.commit import Writer
 from trade_engine.sequencer.memory import MarketView, Memory
+from trade_engine.sequencer.statistics import restore_statistics
 from trade_engine.storage.errors import RecoveryError
 from trade_engine.storage.markets import sync_markets
 from trade_engine.storage.order_rows import ORDER_COLUMNS, order_from_row
@@ -54,12 +54,13 @@ async def recover(
         _check_book(book, market)
         for order in orders:
             live.add(order)
-        view.depth.sequence = row["event_sequence"]
         for order in orders:
             if order.status is not OrderStatus.PENDING:
                 price, lots = order.price // market.tick_size, order.display_remaining // market.lot_size
                 view.depth.change(order.side, price, lots, 1)
-        await _fill_ticker(connection, view, row)
+        view.depth.start_at(row["event_sequence"])
+        view.ticker.last_price = _units(row["last_price"])
+    await restore_statistics(connection, views, clock.now_us())
     if books.state_hash() != state["state_hash"] and state["sequence"]:
         raise RecoveryError("the state hash of the rebuilt books differs from the journal's: run `trade-engine verify`")
     log.info("recovered", orders=len(live), sequence=state["sequence"], epoch=writer.epoch)
@@ -170,22 +171,6 @@ def _check_book(book: Book, market: Market) -> None:
     bid, ask = book.best_bid(), book.best_ask()
     if bid and ask and bid >= ask:
         raise RecoveryError(f"{market.symbol}: the book is crossed, bid {bid} against ask {ask} (ticks)")
-
-
-async def _fill_ticker(connection: Connection, view: MarketView, row: Record) -> None:
-    """The last day's trades, minute by minute, as the ticker would have folded them."""
-    minutes = await connection.fetch(
-        f"SELECT (extract(epoch FROM executed_at) * 1000000)::BIGINT / {MINUTE_US} * {MINUTE_US} AS start_us,"
-        " (array_agg(price ORDER BY sequence))[1] AS open, max(price) AS high, min(price) AS low,"
-        " (array_agg(price ORDER BY sequence DESC))[1] AS close, sum(quantity) AS volume,"
-        " sum(notional) AS quote_volume, count(*) AS trades FROM trades"
-        " WHERE market_id = $1 AND trade_id >= uuid7_floor(now() - INTERVAL '1441 minutes') GROUP BY 1 ORDER BY 1",
-        view.market.market_id,
-    )
-    view.ticker.last_price = _units(row["last_price"])
-    for m in minutes:
-        prices = {name: _units(m[name]) for name in ("high", "low", "close", "volume", "quote_volume")}
-        view.ticker.add_minute(Minute(m["start_us"], _units(m["open"]), **prices, trades=m["trades"]))
 
 
 def _units(value: Any) -> int:

@@ -4,7 +4,9 @@ from typing import NamedTuple, Protocol
 
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
+from trade_engine.marketdata.candles import Candle
 from trade_engine.sequencer.amending import Amendment
+from trade_engine.sequencer.memory import MarketView
 
 
 class Placed(NamedTuple):
@@ -38,6 +40,14 @@ class TickerView(NamedTuple):
     best_ask: int
 
 
+class CandlesView(NamedTuple):
+    """Candles of one market and interval, oldest first; units of 1e-8."""
+
+    candles: list[Candle]
+    #: Every trade before this time is committed and shown: a candle that ends by then does not change any more.
+    committed_us: int
+
+
 class Engine(Protocol):
     """What the API may ask of the engine; every method raises ``domain.errors.EngineError``."""
 
@@ -63,11 +73,23 @@ class Engine(Protocol):
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""
 
+    def is_live(self, order_id: str) -> bool:
+        """Whether a committed order can still trade; Unavailable while the engine builds its memory."""
+
+    def view(self, symbol: str) -> MarketView:
+        """What is committed of a market, for readers of changes."""
+
     def depth(self, symbol: str, levels: int) -> DepthView:
         """The committed book of a market."""
 
     def ticker(self, symbol: str) -> TickerView:
         """The committed ticker of a market."""
+
+    async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:
+        """The newest ``limit`` candles of a market that begin in ``[start_us, end_us)``, the running one included.
+
+        There is none for a time when nothing traded.
+        """
 
     def condition(self) -> dict[str, str]:
         """Health by name (``engine``, ``database``, ``wallet``): ``"ok"`` or what is wrong, at once, without I/O."""

@@ -21,8 +21,9 @@ from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_command, configure_commands
-from trade_engine.sequencer.requests import DepthView, Placed, TickerView
+from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
+from trade_engine.storage.candles import candles_between
 from trade_engine.storage.markets import insert_market, update_market
 from trade_engine.storage.order_rows import find_order, trades_of_taker
 from trade_engine.storage.types import Pool
@@ -199,7 +200,7 @@ class EngineService:
         user = 0 if user_id is None else memory.traders.get(user_id)
         if user is None:
             return 0
-        markets = [self._view(symbol).market] if symbol else list(memory.markets.values())
+        markets = [self.view(symbol).market] if symbol else list(memory.markets.values())
         reason = Reason.MASS_CANCEL if user_id is not None else Reason.ADMIN_REQUEST
         ended = 0
         for market in markets:
@@ -242,7 +243,7 @@ class EngineService:
         fixed = sorted(terms.keys() & {"market_id", "symbol", "base", "quote", "tick_size", "lot_size", "state"})
         if fixed:
             raise Refused("MARKET_FIXED", f"{fixed[0]} of a market cannot be changed", field=fixed[0])
-        changed = msgspec.structs.replace(self._view(symbol).market, **terms)
+        changed = msgspec.structs.replace(self.view(symbol).market, **terms)
         await update_market(self._pool, changed)
         self._sequencer.memory.replace_market(changed)
         await self._tell(configure_command(changed))
@@ -255,7 +256,7 @@ class EngineService:
 
     async def set_market_state(self, symbol: str, state: MarketState) -> None:
         """Open, halt or close a market; returns after the commit."""
-        market = self._view(symbol).market
+        market = self.view(symbol).market
         await self._tell(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
@@ -265,9 +266,13 @@ class EngineService:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    def is_live(self, order_id: str) -> bool:
+        """Whether a committed order can still trade."""
+        return order_id in self._sequencer.memory.live.by_id
+
     def depth(self, symbol: str, levels: int) -> DepthView:
         """The committed book of a market, units of 1e-8."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         tick, lot = view.market.tick_size, view.market.lot_size
         bids, asks = (
             [(price * tick, lots * lot, orders) for price, lots, orders in view.depth.levels(side, levels)]
@@ -277,20 +282,34 @@ class EngineService:
 
     def ticker(self, symbol: str) -> TickerView:
         """The committed ticker of a market."""
-        view = self._view(symbol)
-        minutes = view.ticker.window(self._clock.now_us())
+        view = self.view(symbol)
+        day = view.ticker
+        day.advance(self._clock.now_us())
         tick = view.market.tick_size
         return TickerView(
-            last_price=view.ticker.last_price,
-            open=minutes[0].open if minutes else 0,
-            high=max((m.high for m in minutes), default=0),
-            low=min((m.low for m in minutes), default=0),
-            volume=sum(m.volume for m in minutes),
-            quote_volume=sum(m.quote_volume for m in minutes),
-            trades=sum(m.trades for m in minutes),
+            last_price=day.last_price,
+            open=day.open,
+            high=day.high,
+            low=day.low,
+            volume=day.volume,
+            quote_volume=day.quote_volume,
+            trades=day.trades,
             best_bid=view.depth.best(Side.BUY) * tick,
             best_ask=view.depth.best(Side.SELL) * tick,
         )
+
+    async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:
+        """Candles of a market; see ``requests.Engine``."""
+        view = self.view(symbol)
+        committed_us = self._sequencer.committed_us
+        held = view.candles.between(interval, start_us, end_us, limit)
+        oldest_us = view.candles.oldest_us(interval)
+        if oldest_us is not None:
+            end_us = min(end_us, oldest_us)
+        if len(held) < limit and start_us < end_us:
+            market_id, left = view.market.market_id, limit - len(held)
+            held = await candles_between(self._pool, market_id, interval, start_us, end_us, left) + held
+        return CandlesView(held, committed_us)
 
     def condition(self) -> dict[str, str]:
         """Health by name."""
@@ -298,7 +317,12 @@ class EngineService:
         database = trouble if trouble and trouble.startswith("database") else "ok"
         return {"engine": trouble or "ok", "database": database}
 
-    def _view(self, symbol: str) -> MarketView:
+    def view(self, symbol: str) -> MarketView:
+        """What is committed of a market.
+
+        Raises:
+            InvalidRequest: INVALID_SYMBOL; Unavailable: the engine builds its memory.
+        """
         memory = self._sequencer.memory
         market = memory.by_symbol.get(symbol)
         if market is None:

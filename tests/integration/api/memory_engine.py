@@ -9,8 +9,10 @@ from trade_engine.domain.market import Market, default_markets
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
 from trade_engine.domain.rules import check_order
 from trade_engine.domain.scale import UNIT
+from trade_engine.marketdata.candles import Candle, Candles
 from trade_engine.sequencer.amending import Amendment
-from trade_engine.sequencer.requests import DepthView, Placed, TickerView
+from trade_engine.sequencer.memory import MarketView
+from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
 
 START_US = 1_767_225_600_000_000
 
@@ -114,6 +116,14 @@ class MemoryEngine:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    def is_live(self, order_id: str) -> bool:
+        """Whether it is open."""
+        return order_id in self.orders and self.orders[order_id].status.is_open
+
+    def view(self, symbol: str) -> MarketView:
+        """A market where nothing happened: streams are tested on the real engine."""
+        return MarketView(self.markets[symbol])
+
     def depth(self, symbol: str, levels: int) -> DepthView:
         """Every open order a level of its own."""
         market_id = self.markets[symbol].market_id
@@ -130,6 +140,17 @@ class MemoryEngine:
             return TickerView(0, 0, 0, 0, 0, 0, 0, 0, 0)
         price = last.price
         return TickerView(price, price * 2, price * 2, price, last.quantity, last.notional, 1, 0, 0)
+
+    async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:
+        """Every trade a part; nothing is stored."""
+        fold = Candles()
+        market_id = self.markets[symbol].market_id
+        for t in self.trades:
+            if t.market_id == market_id:
+                fold.fold(
+                    Candle(t.executed_us, t.price, t.price, t.price, t.price, t.quantity, t.notional, 1, t.sequence)
+                )
+        return CandlesView(fold.between(interval, start_us, end_us, limit), START_US)
 
     def condition(self) -> dict[str, str]:
         """What the test says."""

@@ -1,6 +1,6 @@
 """Routes of orders: place, cancel, look up, list."""
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -32,16 +32,27 @@ _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
 async def place(call: Call) -> Answer:
     """POST /orders: 201 with the order and its trades; 200 if the client_order_id was used before."""
-    placed = await call.services.engine.place(read_request(call))
+    content = await place_one(call, call.body)
+    return Answer(content, 200, _REPLAYED) if "replayed" in content else Answer(content, 201)
+
+
+async def place_one(call: Call, content: bytes) -> dict[str, Any]:
+    """Place the caller's order that ``content`` describes: the order and its trades."""
+    body = decode(_decoder, content)
+    request = _read(call, body)
+    try:
+        placed = await call.services.engine.place(request)
+    except InvalidRequest as error:
+        if error.details.get("field") == "expires_at" and body.expires_at:
+            error.details["provided"] = body.expires_at[:100]
+        raise
     market = call.services.market_of(placed.order.market_id)
     user_id = call.user_id
-    content = {
+    view: dict[str, Any] = {
         "order": show_order(placed.order, market),
         "trades": [show_own_trade(trade, market, user_id) for trade in placed.trades],
     }
-    if placed.replayed:
-        return Answer(content | {"replayed": True}, 200, _REPLAYED)
-    return Answer(content, 201)
+    return view | {"replayed": True} if placed.replayed else view
 
 
 def read_request(call: Call) -> PlaceOrder:
@@ -50,13 +61,20 @@ def read_request(call: Call) -> PlaceOrder:
     Raises:
         InvalidRequest: INVALID_JSON, INVALID_BODY, MISSING_FIELD, UNKNOWN_FIELD, or the code of a field.
     """
-    body = _decode(_decoder, call.body)
-    principal = call.principal
-    institution = principal.institution_id if principal else None
+    return _read(call, decode(_decoder, call.body))
+
+
+def _read(call: Call, body: PlaceBody) -> PlaceOrder:
+    institution = call.principal.institution_id if call.principal else None
     return read_place(body, call.services.market(body.symbol).symbol, call.user_id, institution)
 
 
-def _decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
+def decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
+    """A body as its Struct.
+
+    Raises:
+        InvalidRequest: INVALID_JSON, INVALID_BODY, MISSING_FIELD, UNKNOWN_FIELD, or the code of a field.
+    """
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
@@ -108,7 +126,7 @@ async def cancel(call: Call) -> Answer:
 
 async def amend(call: Call) -> Answer:
     """PATCH /orders/{order_id}: the order as it is now, and the trades the change made at once."""
-    body = _decode(_amend_decoder, call.body)
+    body = decode(_amend_decoder, call.body)
     change = read_amend(body)
     changed = await call.services.engine.amend(_order_id(call), call.user_id, change)
     market = call.services.market_of(changed.order.market_id)

@@ -1,0 +1,182 @@
+"""Private channels: what happened to a user's orders, fills and balances, told to that user's connections alone.
+
+Orders and fills come from the commit itself.  Balances are read from the wallet after something moved them, a little
+later, so that a burst is one message.  Each subscription counts its own messages; ``stream`` changes when something
+may have been missed.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import structlog
+
+from trade_engine.api.rest.account import BalanceView
+from trade_engine.api.schemas import show_order, show_own_trade
+from trade_engine.api.settings import StreamSettings
+from trade_engine.api.ws.hub import Reader
+from trade_engine.api.ws.messages import encode, text_frame
+from trade_engine.domain.errors import EngineError
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order, Trade
+
+log = structlog.get_logger(__name__)
+
+ORDERS: Final = "orders"
+FILLS: Final = "fills"
+BALANCES: Final = "balances"
+PRIVATE: Final = (ORDERS, FILLS, BALANCES)
+
+
+class Account:
+    """The connections of one user, by channel, with how many messages each has had."""
+
+    def __init__(self) -> None:
+        self.readers: dict[str, dict[Reader, int]] = {channel: {} for channel in PRIVATE}
+        #: What they were last told, by asset; None: nobody was told yet.
+        self.balances: dict[str, BalanceView] | None = None
+
+    def __bool__(self) -> bool:
+        return any(self.readers.values())
+
+
+class Accounts:
+    """Private channels and their readers.
+
+    Args:
+        market: of a number.
+        balances: a user's balances now; EngineError if the wallet or the database is away.
+    """
+
+    def __init__(
+        self,
+        market: Callable[[int], Market],
+        balances: Callable[[str], Awaitable[list[BalanceView]]],
+        settings: StreamSettings,
+    ) -> None:
+        self._market = market
+        self._balances = balances
+        self._settings = settings
+        self._accounts: dict[str, Account] = {}
+        self._moved: set[str] = set()
+        self._wake = asyncio.Event()
+        self.stream = uuid.uuid4().hex
+
+    # ---- what happened
+
+    def committed(self, orders: Iterable[Order], trades: Iterable[Trade]) -> None:
+        """Tell what a batch changed."""
+        accounts = self._accounts
+        if not accounts:
+            return
+        for order in orders:
+            account = accounts.get(order.user_id)
+            if account is not None:
+                if account.readers[ORDERS]:
+                    self._tell(account, ORDERS, show_order(order, self._market(order.market_id)))
+                self.moved((order.user_id,))
+        for trade in trades:
+            for user_id in {trade.buyer_user_id, trade.seller_user_id}:
+                account = accounts.get(user_id)
+                if account is not None and account.readers[FILLS]:
+                    self._tell(account, FILLS, show_own_trade(trade, self._market(trade.market_id), user_id))
+
+    def moved(self, users: Iterable[str]) -> None:
+        """Say that these users' balances may have changed."""
+        for user_id in users:
+            account = self._accounts.get(user_id)
+            if account is not None and account.readers[BALANCES]:
+                self._moved.add(user_id)
+                self._wake.set()
+
+    def restart(self) -> list[tuple[str, Reader, str]]:
+        """Begin a new stream, because something may have been missed; who needs a new snapshot of which channel."""
+        self.stream = uuid.uuid4().hex
+        return [
+            (user_id, reader, channel)
+            for user_id, account in self._accounts.items()
+            for channel, readers in account.readers.items()
+            for reader in readers
+        ]
+
+    # ---- who reads
+
+    def subscribe(self, user_id: str, channel: str, reader: Reader) -> None:
+        """Let a connection of the user have a channel; its counter begins anew."""
+        account = self._accounts.setdefault(user_id, Account())
+        account.readers[channel][reader] = 0
+
+    def snapshot(self, user_id: str, channel: str, reader: Reader, content: Any) -> None:
+        """Give a subscriber the state now."""
+        account = self._accounts.get(user_id)
+        if account is not None and reader in account.readers[channel]:
+            self._put(account.readers[channel], channel, reader, b'"snapshot":true,"data":' + encode(content))
+
+    async def balances_snapshot(self, user_id: str, reader: Reader) -> None:
+        """Give a subscriber all balances.
+
+        Raises:
+            EngineError: the wallet or the database is away.
+        """
+        rows = await self._balances(user_id)
+        account = self._accounts.get(user_id)
+        if account is not None and account.balances is None:
+            account.balances = {row.asset: row for row in rows}
+        self.snapshot(user_id, BALANCES, reader, rows)
+        self.moved((user_id,))
+
+    def unsubscribe(self, user_id: str, channel: str, reader: Reader) -> None:
+        """Let a connection have a channel no longer."""
+        account = self._accounts.get(user_id)
+        if account is not None:
+            account.readers[channel].pop(reader, None)
+            if not account.readers[BALANCES]:
+                account.balances = None
+            if not account:
+                del self._accounts[user_id]
+
+    # ---- telling
+
+    def _tell(self, account: Account, channel: str, content: Any) -> None:
+        readers, rest = account.readers[channel], b'"data":' + encode(content)
+        for reader in readers:
+            self._put(readers, channel, reader, rest)
+
+    def _put(self, readers: dict[Reader, int], channel: str, reader: Reader, rest: bytes) -> None:
+        readers[reader] = sequence = readers[reader] + 1
+        head = f'{{"type":"{channel}","stream":"{self.stream}","sequence":{sequence},'
+        reader.send(text_frame(head.encode() + rest + b"}"))
+
+    async def run(self) -> None:
+        """Tell changed balances, until cancelled; all subscribed users' are looked at now and then.
+
+        Money also moves outside this process: a deposit by the command line shows at the next look.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._settings.balances_every_s)
+            if not self._moved:
+                self.moved(list(self._accounts))
+            self._wake.clear()
+            moved, self._moved = self._moved, set()
+            try:
+                for user_id in sorted(moved):
+                    await self._tell_balances(user_id)
+                    moved.discard(user_id)
+            except EngineError as error:
+                log.info("balances cannot be told", reason=error.code)
+                self._moved |= moved
+            await asyncio.sleep(self._settings.balances_pause_ms / 1000)
+
+    async def _tell_balances(self, user_id: str) -> None:
+        rows = await self._balances(user_id)
+        account = self._accounts.get(user_id)
+        if account is None or not account.readers[BALANCES]:
+            return
+        known = account.balances or {}
+        account.balances = {row.asset: row for row in rows}
+        changed = [row for row in rows if known.get(row.asset) != row]
+        if changed:
+            self._tell(account, BALANCES, changed)

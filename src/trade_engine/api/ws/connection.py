@@ -1,0 +1,217 @@
+"""One client's connection: handshake, frames to messages and back, its buffer, its heartbeat, its end.
+
+An ``asyncio.Protocol`` over the sans-I/O protocol of ``websockets``, because the hub must know how full a connection's
+buffer is and must never wait for it.  uvicorn hands connections over after their HTTP upgrade.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qs, urlsplit
+
+import structlog
+from websockets.datastructures import Headers
+from websockets.exceptions import ProtocolError
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from trade_engine.api.ws.session import Session
+from trade_engine.domain.errors import EngineError
+
+if TYPE_CHECKING:
+    from trade_engine.api.ws.server import StreamServer
+
+log = structlog.get_logger(__name__)
+
+EXPIRED: Final = 4401
+TOO_SLOW: Final = 4408
+NOT_JSON: Final = 4400
+TOO_MANY: Final = 4429
+#: How long a client may take to answer a close, in seconds.
+_CLOSE_S: Final = 5.0
+_PATH: Final = "/ws"
+
+
+class StreamConnection(asyncio.Protocol):
+    """A WebSocket connection; uvicorn makes one for each upgrade."""
+
+    def __init__(self, server: "StreamServer", server_state: Any) -> None:
+        self._server = server
+        self._settings = server.settings
+        self._known = server_state.connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._wire = ServerProtocol(max_size=self._settings.max_message_bytes)
+        self._parts: list[bytes] = []
+        self._outbox: list[bytes] = []
+        self._ping_at = self._loop.time() + self._settings.ping_s
+        self._pong_due: float | None = None
+        self._full_since: float | None = None
+        self._ended = False
+        self.full = False
+        self.address = "unknown"
+        self.session: Session | None = None
+
+    # ---- what asyncio and uvicorn call
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
+        self._known.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in."""
+        self._wire.receive_data(data)
+        for event in self._wire.events_received():
+            if isinstance(event, Request):
+                self._open(event)
+            elif isinstance(event, Frame) and self.session is not None:
+                self._frame(event)
+        self._write_wire()
+
+    def eof_received(self) -> None:
+        """The client will send no more."""
+        self._wire.receive_eof()
+        self._write_wire()
+
+    def pause_writing(self) -> None:
+        """The buffer is full: the hub skips this connection until it has room."""
+        self.full = True
+        self._full_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self.full = False
+        self._full_since = None
+        if not self._ended:
+            self._server.hub.resume(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over, whatever the reason."""
+        del exc
+        self._known.discard(self)
+        self._end()
+
+    def shutdown(self) -> None:
+        """Close, because the server stops (uvicorn)."""
+        self.close(CloseCode.GOING_AWAY, "the server stops")
+
+    # ---- opening
+
+    def _open(self, request: Request) -> None:
+        target = urlsplit(request.path)
+        if target.path != _PATH:
+            self._reject(404, "ROUTE_NOT_FOUND", "the WebSocket is at /ws")
+            return
+        response = self._wire.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._wire.send_response(response)
+            return
+        peer = self._transport.get_extra_info("peername")
+        self.address = self._server.address_of(peer, request.headers)
+        try:
+            principal = self._server.login_of(request.headers, parse_qs(target.query).get("token", []))
+            self.session = self._server.admit(self, principal)
+        except EngineError as error:
+            status = self._server.status_of(error)
+            self._reject(status, error.code, error.message)
+            return
+        self._wire.send_response(response)
+
+    def _reject(self, status: int, code: str, message: str) -> None:
+        body = self._server.refusal(code, message)
+        headers = Headers(
+            {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+        )  # fmt: skip
+        self._wire.send_response(Response(status, HTTPStatus(status).phrase, headers, body))
+
+    # ---- reading
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PONG:
+            self._pong_due = None
+        elif frame.opcode is Opcode.BINARY:
+            self.close(CloseCode.UNSUPPORTED_DATA, "messages are text")
+        elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self._parts.append(bytes(frame.data))
+            if frame.fin:
+                message, self._parts = b"".join(self._parts), []
+                if self.session is not None and not self._ended:
+                    self.session.receive(message)
+
+    # ---- writing
+
+    def put(self, frame: bytes) -> bool:
+        """Add to the outbox; whether it was empty."""
+        self._outbox.append(frame)
+        return len(self._outbox) == 1
+
+    def flush(self) -> None:
+        """Write the outbox."""
+        frames = b"".join(self._outbox)
+        self._outbox.clear()
+        if self._wire.state is State.OPEN and not self._transport.is_closing():
+            self._transport.write(frames)
+            if self.full and self._transport.get_write_buffer_size() > self._settings.private_bytes:
+                self.close(TOO_SLOW, "private messages wait unread")
+
+    def send(self, frame: bytes) -> None:
+        """Give it a frame of its own."""
+        self._server.hub.send(self, frame)
+
+    def _write_wire(self) -> None:
+        for part in self._wire.data_to_send():
+            if part:
+                if not self._transport.is_closing():
+                    self._transport.write(part)
+            else:
+                # The protocol's mark for: nothing follows.
+                self._transport.close()
+        if not self._ended and self._wire.close_expected():
+            self._end()
+            self._loop.call_later(_CLOSE_S, self._transport.abort)
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye; a client that does not answer is cut off."""
+        if self._outbox:
+            self.flush()
+        if self._wire.state is State.OPEN:
+            self._wire.send_close(code, reason)
+            self._write_wire()
+        elif self._wire.state is State.CONNECTING:
+            self._transport.close()
+        if self.full:
+            self._transport.abort()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._server.gone(self)
+
+    # ---- time
+
+    def look_after(self, now: float) -> None:
+        """Send a ping when it is time, and close what is dead, too slow, or no longer logged in; called each second."""
+        settings = self._settings
+        if self._wire.state is not State.OPEN:
+            return
+        if self._full_since is not None and now - self._full_since > settings.stalled_s:
+            self._server.hub.counts.slow_closed += 1
+            self.close(TOO_SLOW, "nothing was read for too long")
+        elif self._pong_due is not None and now > self._pong_due and not self.full:
+            self._wire.fail(CloseCode.INTERNAL_ERROR, "no pong")
+            self._write_wire()
+        elif self.session is not None and self.session.expired():
+            self.close(EXPIRED, "the login has expired")
+        elif now >= self._ping_at:
+            self._ping_at = now + settings.ping_s
+            if self._pong_due is None:
+                self._pong_due = now + settings.pong_s
+            try:
+                self._wire.send_ping(b"")
+            except ProtocolError:
+                return
+            self._write_wire()

@@ -1,0 +1,2 @@
+DROP TABLE candles;
+DROP TYPE candle_interval_enum;
