@@ -19,6 +19,7 @@ from trade_engine.client.models import (
     Balance,
     Cancelled,
     Candle,
+    Interval,
     Market,
     MarketTrade,
     Order,
@@ -116,7 +117,7 @@ _own_trades: Final = _page(Trade)
 _market_trades: Final = _page(MarketTrade)
 _book: Final = _one(OrderBook)
 _ticker: Final = _one(Ticker)
-_candles: Final = _one(list[Candle])
+_candles: Final = _page(Candle)
 _markets: Final = _one(list[Market])
 _market: Final = _one(Market)
 _balances: Final = _one(list[Balance])
@@ -291,15 +292,16 @@ def ticker(symbol: str) -> Call[Ticker]:
 
 def candles(
     symbol: str,
-    interval: str = "1m",
+    interval: Interval = "1m",
     *,
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     limit: int = 500,
-) -> Call[list[Candle]]:
-    """A market's candles."""
-    params = {"interval": interval, "limit": str(limit)} | _span(start_time, end_time)
-    return Call("GET", f"/markets/{_market_part(symbol)}/candles", _candles, params=params)
+    cursor: str | None = None,
+) -> Call[Page[Candle]]:
+    """A page of a market's candles, oldest first; the first page has the newest, a cursor leads back in time."""
+    given = _given(interval=interval, limit=str(limit), cursor=cursor) | _span(start_time, end_time)
+    return Call("GET", f"/markets/{_market_part(symbol)}/candles", _candles, params=given)
 
 
 def markets() -> Call[list[Market]]:

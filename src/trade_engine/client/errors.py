@@ -78,13 +78,14 @@ class ProtocolError(ClientError):
 def api_error(problem: Problem, status: int, request_id: str | None, retry_after: float | None) -> ApiError:
     """The error of a refusal; its code decides where there is no status, as over a WebSocket."""
     kind = ApiError
-    if status == 429 or problem.code == "RATE_LIMITED":
+    if status == 429 or problem.code in _TOO_FAST:
         kind = RateLimited
     elif status == 503 or problem.code in _AWAY:
         kind = Unavailable
     return kind(problem, status, request_id, retry_after)
 
 
+_TOO_FAST = frozenset(("RATE_LIMITED", "TOO_MANY_COMMANDS", "TOO_MANY_CONNECTIONS"))
 _AWAY = frozenset(
     (
         "WALLET_UNAVAILABLE",

@@ -1,12 +1,14 @@
 """What a stream tells, as types: one Struct a channel, told apart by ``type``."""
 
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from trade_engine.client.errors import Problem
-from trade_engine.client.models import Balance, Candle, MarketTrade, Order, Ticker, Trade
+from trade_engine.client.models import Balance, Candle, Interval, MarketTrade, Order, Ticker, Trade
+
+Channel = Literal["trades", "ticker", "candles", "book", "depth", "orders", "fills", "balances"]
 
 
 class PriceLevel(NamedTuple):
@@ -44,7 +46,7 @@ class CandleMessage(Message, frozen=True, kw_only=True, tag="candles"):
     """The running candle of a market."""
 
     symbol: str
-    interval: str
+    interval: Interval
     data: Candle | None
 
 
@@ -74,6 +76,8 @@ class DepthMessage(Message, frozen=True, kw_only=True, tag="depth"):
 
     symbol: str
     data: DepthLevels
+    #: With so many levels a side each message is a whole book; None or 0: all levels, and then what changed.
+    levels: int | None = None
     first_sequence: int | None = None
     checksum: int | None = None
 

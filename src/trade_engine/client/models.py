@@ -20,6 +20,7 @@ TimeInForce = Literal["GTC", "IOC", "FOK", "DAY", "GTD"]
 SelfTradePrevention = Literal["CANCEL_NEWEST", "CANCEL_OLDEST", "CANCEL_BOTH", "DECREMENT", "NONE"]
 OrderStatus = Literal["PENDING", "OPEN", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REJECTED", "EXPIRED"]
 SettlementStatus = Literal["PENDING", "SETTLED", "FAILED"]
+Interval = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 MarketState = Literal["OPEN", "HALTED", "CANCEL_ONLY", "CLOSED"]
 
 
@@ -136,9 +137,12 @@ class Ticker(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: name
 
 
 class Candle(msgspec.Struct, frozen=True, kw_only=True):
-    """What traded in one interval."""
+    """What traded in one interval; ``close_time`` is where the next one begins."""
 
-    start_time: datetime
+    symbol: str
+    interval: Interval
+    open_time: datetime
+    close_time: datetime
     open: Decimal
     high: Decimal
     low: Decimal
@@ -146,6 +150,8 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True):
     volume: Decimal
     quote_volume: Decimal
     trades: int
+    #: Its time is over and all its trades are in.
+    closed: bool
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):

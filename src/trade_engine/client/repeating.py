@@ -155,7 +155,8 @@ def _judge(call: Call[T], came: Came) -> T | _Failure:
         error = ProtocolError(f"HTTP {came.status} with what is no answer of this API: {reason}")
         refused = 300 <= came.status < 500
         return _Failure(error, perhaps_done=not refused, passing=came.status in _GATEWAY)
-    refusal = api_error(envelope.error, came.status, envelope.meta.request_id, _seconds(came.retry_after))
+    wait_s = _seconds(came.retry_after, envelope.error)
+    refusal = api_error(envelope.error, came.status, envelope.meta.request_id, wait_s)
     unknown = refusal.code in _UNKNOWN or (refusal.status >= 500 and not isinstance(refusal, Unavailable))
     return _Failure(refusal, perhaps_done=unknown, passing=isinstance(refusal, RateLimited | Unavailable))
 
@@ -173,5 +174,9 @@ def _last_word(call: Call[T], error: ClientError, *, perhaps_done: bool) -> Clie
     return unknown
 
 
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
+def _seconds(header: str | None, problem: Problem) -> float | None:
+    """How long the server wants us to wait: by its header, else, as over a WebSocket, by the error itself."""
+    if header is not None and header.isascii() and header.isdigit() and len(header) < 10:
+        return float(header)
+    wait_ms = problem.details.get("retry_after_ms")
+    return wait_ms / 1000 if isinstance(wait_ms, int) and wait_ms >= 0 else None

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,20 +29,18 @@ from trade_engine.client.credentials import Credentials
 from trade_engine.client.driving import drive_async
 from trade_engine.client.errors import ClientError, ProtocolError, RateLimited, TransportError, Unavailable, api_error
 from trade_engine.client.local_book import LocalBook, OutOfStep
-from trade_engine.client.messages import Answer, ChannelMessage, DepthMessage, decoder
-from trade_engine.client.models import Order, Placed, ServerTime
+from trade_engine.client.messages import Answer, Channel, ChannelMessage, DepthMessage, decoder
+from trade_engine.client.models import Interval, Order, Placed, ServerTime
 from trade_engine.client.repeating import Came, Lost, Reply, Retry, Try
 from trade_engine.client.values import Amount
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Channel = Literal["trades", "ticker", "candles", "book", "depth", "orders", "fills", "balances"]
-
 _QUEUE: Final = 10_000
 _MESSAGE_BYTES_MOST: Final = 64 * 1024 * 1024
 _PASSING_STATUS: Final = frozenset((408, 429, 500, 502, 503, 504))
-_Subscription = tuple[Channel, str | None, str | None, int | None]
+_Subscription = tuple[Channel, str | None, Interval | None, int | None]
 
 
 def _places(describe: Callable[P, Call[Placed]]) -> Callable[Concatenate["Stream", P], Coroutine[Any, Any, Placed]]:
@@ -133,23 +131,29 @@ class Stream:
         return self._books[_plain(symbol)]
 
     async def subscribe(
-        self, channel: Channel, symbol: str | None = None, *, interval: str | None = None, levels: int | None = None
+        self,
+        channel: Channel,
+        symbol: str | None = None,
+        *,
+        interval: Interval | None = None,
+        levels: int | None = None,
     ) -> None:
         """Subscribe, now and after each reconnection.
 
         Raises:
-            ValueError: another number of levels of this market's depth is subscribed.
             ClientError: refused, or no answer.
         """
         key: _Subscription = (channel, symbol, interval, levels)
-        if channel == "depth" and any(c == "depth" and _plain(s or "") == _plain(symbol or "") and other != levels
-                                      for c, s, _, other in self._subscriptions):  # fmt: skip
-            raise ValueError(f"depth of {symbol} is subscribed with another number of levels")
         await self._carry_out("subscribe", _fields(key), _nothing)
         self._subscriptions[key] = None
 
     async def unsubscribe(
-        self, channel: Channel, symbol: str | None = None, *, interval: str | None = None, levels: int | None = None
+        self,
+        channel: Channel,
+        symbol: str | None = None,
+        *,
+        interval: Interval | None = None,
+        levels: int | None = None,
     ) -> None:
         """End a subscription.
 
@@ -159,7 +163,7 @@ class Stream:
         key: _Subscription = (channel, symbol, interval, levels)
         self._subscriptions.pop(key, None)
         await self._carry_out("unsubscribe", _fields(key), _nothing)
-        if channel == "depth":
+        if channel == "depth" and not levels:
             self._books.pop(_plain(symbol or ""), None)
 
     async def ping(self) -> datetime:
@@ -297,7 +301,7 @@ class Stream:
             if waiting is not None and not waiting.done():
                 waiting.set_result(Reply(0, None, frame if isinstance(frame, bytes) else frame.encode()))
             return message
-        if not isinstance(message, DepthMessage) or self._follows(message):
+        if not isinstance(message, DepthMessage) or message.levels or self._follows(message):
             await self._messages.put(message)
         return None
 
@@ -314,7 +318,11 @@ class Stream:
         return True
 
     async def _subscribe_again(self, symbol: str) -> None:
-        keys = [key for key in self._subscriptions if key[0] == "depth" and _plain(key[1] or "") == _plain(symbol)]
+        keys = [
+            key
+            for key in self._subscriptions
+            if key[0] == "depth" and not key[3] and _plain(key[1] or "") == _plain(symbol)
+        ]
         connection = self._connection
         try:
             for key in keys:

@@ -145,3 +145,33 @@ async def test_a_token_may_come_from_a_function(venue: Venue, kind: str) -> None
         await client.balances()
         await client.balances()
     assert len(asked) == 2
+
+
+async def test_a_batch_has_a_result_each(venue: Venue, kind: str) -> None:
+    trader = await venue.trader(USDT="1000")
+    async with opened(kind, address(venue), token=token_of(trader)) as client:
+        new = [NewOrder("T01/USDT", "BUY", 1, price) for price in (10, "10.001", 11)]
+        good, bad, fine = await client.place_many(new)
+        assert (good.success, good.order.price, good.error) == (True, D(10), None)
+        assert (bad.success, bad.order, bad.error.code) == (False, None, "INVALID_PRICE")
+        again = await client.place_many(new)
+        assert [row.replayed for row in again] == [True, False, True]
+        assert [row.id for row in await client.orders()] == [fine.order.id, good.order.id]
+        with pytest.raises(ApiError, match="INVALID_BATCH"):
+            await client.place_many([])
+
+
+async def test_candles(venue: Venue, kind: str) -> None:
+    maker, taker = await venue.trader(T01="5"), await venue.trader(USDT="1000")
+    async with (
+        opened(kind, address(venue), token=token_of(maker)) as seller,
+        opened(kind, address(venue), token=token_of(taker)) as buyer,
+    ):
+        assert list(await buyer.candles("T01/USDT")) == []
+        for price in (10, 12):
+            await seller.place("T01/USDT", "SELL", 1, price)
+            await buyer.place("T01/USDT", "BUY", 1, price)
+        page = await buyer.candles("T01/USDT", "1d", start_time=datetime.now(UTC) - timedelta(days=2))
+        candle = page.items[-1]
+        assert (candle.close, candle.interval, page.next_cursor) == (D(12), "1d", None)
+        assert candle.close_time - candle.open_time == timedelta(days=1)
