@@ -38,6 +38,12 @@ class Shell:
         """A command that goes on."""
         return Running(await self._program(*words))
 
+    async def on_terminal(self, screen: int, *words: str) -> int:
+        """Run a command that prints on a terminal: its exit code."""
+        command = (sys.executable, "-m", "trade_engine.cli", *words)
+        program = await asyncio.create_subprocess_exec(*command, stdout=screen, env=self._env | {"TERM": "xterm"})
+        return await program.wait()
+
     async def json(self, *words: str) -> Any:
         """What a command prints with --json."""
         return json.loads(await self.run(*words, "--json"))
@@ -101,6 +107,20 @@ async def test_the_book_once_and_live(venue: Venue) -> None:
     assert json.loads(await live.line())["bids"] == [["11.00", "1"], ["10.00", "2"]]
     assert (await lines.line()).endswith("  bid 1 at 11.00  ask none\n")
     assert [await program.end() for program in (live, lines)] == [0, 0]
+
+
+async def test_the_book_on_a_terminal(venue: Venue) -> None:
+    trader = await venue.trader(USDT="1000")
+    await trader.order("T01/USDT", "BUY", "2", "10.00")
+    terminal, screen = os.openpty()
+    try:
+        assert await Shell(venue).on_terminal(screen, "book", "T01/USDT", "--updates", "1") == 0
+        shown = os.read(terminal, 65536).decode()
+    finally:
+        os.close(terminal)
+        os.close(screen)
+    assert "T01/USDT" in shown
+    assert "10.00" in shown
 
 
 async def test_errors_are_one_line_with_a_code(venue: Venue) -> None:
