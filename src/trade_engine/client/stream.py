@@ -318,16 +318,11 @@ class Stream:
         return True
 
     async def _subscribe_again(self, symbol: str) -> None:
-        keys = [
-            key
-            for key in self._subscriptions
-            if key[0] == "depth" and not key[3] and _plain(key[1] or "") == _plain(symbol)
-        ]
+        fields = {"channel": "depth", "symbol": symbol}
         connection = self._connection
         try:
-            for key in keys:
-                await self._carry_out("unsubscribe", _fields(key), _nothing)
-                await self._carry_out("subscribe", _fields(key), _nothing)
+            await self._carry_out("unsubscribe", fields, _nothing)
+            await self._carry_out("subscribe", fields, _nothing)
         except ClientError:
             if connection is not None:
                 await connection.close()
