@@ -10,17 +10,20 @@ import contextlib
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import asyncpg
+import msgspec
 import structlog
 
 from trade_engine import __version__
+from trade_engine.api.addresses import ClientAddress
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TRADER, TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
+from trade_engine.api.call import Services
 from trade_engine.api.limits import LocalLimits
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import (
@@ -28,9 +31,11 @@ from trade_engine.api.settings import (
     LimitSettings,
     RateLimit,
     ServerSettings,
+    StreamSettings,
     TokenSettings,
     VerificationKey,
 )
+from trade_engine.api.ws.server import StreamServer
 from trade_engine.bootstrap_wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
@@ -85,6 +90,7 @@ class TradeEngine:
         self.book_kind = default_kind() if kind == "auto" else kind
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self._embedded: EmbeddedPostgres | None = None
+        self.streams: StreamServer | None = None
         self._stack = contextlib.AsyncExitStack()
         self.stopping = asyncio.Event()
 
@@ -144,7 +150,15 @@ class TradeEngine:
             ),
             clock_us=wall_clock_us,
             chance=random.random,
+            on_settled=lambda settled: self._moved(
+                user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id)
+            ),
+            on_released=self._moved,
         )
+
+    def _moved(self, users: Iterable[str]) -> None:
+        if self.streams is not None:
+            self.streams.moved(users)
 
     async def _start_engine(self) -> None:
         matching = self.config.matching
@@ -155,11 +169,19 @@ class TradeEngine:
         def committed(changes: Changes) -> None:
             if changes.instructions:
                 self.settlement.notify()
+            if self.streams is not None:
+                self.streams.committed(changes.markets, changes.orders.values(), changes.trades)
+
+        def rebuilt() -> None:
+            if self.streams is not None:
+                self.streams.rebuilt()
 
         limits = Limits(
             queue=matching.queue, batch_commands=matching.batch_commands, batch_events=matching.batch_events
         )
-        self.sequencer = Sequencer(self._writer, recover_memory, self.clock, limits, self.failpoints, committed)
+        self.sequencer = Sequencer(
+            self._writer, recover_memory, self.clock, limits, self.failpoints, committed, rebuilt
+        )
         admission = Admission(
             self.sequencer,
             self.wallet,
@@ -211,41 +233,58 @@ class TradeEngine:
             )
         )
         rates = config.rate_limit
-        self.app = create_app(
+        limits = LocalLimits(
+            LimitSettings(
+                orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+                queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+                public=RateLimit(rates.public_per_s, rates.public_burst),
+                address=RateLimit(rates.address_per_s, rates.address_burst),
+            )
+        )
+        settings = ApiSettings(
+            version=__version__,
+            max_body_bytes=config.server.max_body_bytes,
+            timeout_s=config.server.request_timeout_s,
+            cors_origins=tuple(config.server.cors_origins),
+            echo_route=config.server.echo_route,
+            access_log=config.logging.access,
+        )
+        services = Services(
             self.engine,
             self.wallet,
             Queries(self.pool),
             verifier,
-            LocalLimits(
-                LimitSettings(
-                    orders=RateLimit(rates.orders_per_s, rates.orders_burst),
-                    queries=RateLimit(rates.queries_per_s, rates.queries_burst),
-                    public=RateLimit(rates.public_per_s, rates.public_burst),
-                    address=RateLimit(rates.address_per_s, rates.address_burst),
-                )
-            ),
-            ApiSettings(
-                version=__version__,
-                max_body_bytes=config.server.max_body_bytes,
-                timeout_s=config.server.request_timeout_s,
-                cors_origins=tuple(config.server.cors_origins),
-                echo_route=config.server.echo_route,
-                access_log=config.logging.access,
-            ),
+            limits,
+            settings,
             lambda user_id: pending_proceeds(self.pool, user_id),
             BackOffice(self.pool, self.dead_letters, self.reconciler),
         )
-        self.api = ApiServer(
-            self.app,
-            ServerSettings(
-                host=config.server.host,
-                port=config.server.http_port,
-                trusted_proxies=tuple(config.server.trusted_proxies),
-                shutdown_timeout_s=int(config.server.shutdown_timeout_s),
-            ),
+        self.app = create_app(services)
+        self.streams = await self._start_streams(services)
+        self.api = await self._serve("http_port", config.server.http_port)
+        self.websocket = await self._serve("websocket_port", config.server.websocket_port)
+
+    async def _start_streams(self, services: Services) -> StreamServer:
+        options = msgspec.structs.asdict(self.config.websocket)
+        address_of = ClientAddress(self.config.server.trusted_proxies)
+        streams = StreamServer(services, StreamSettings(**options), address_of)
+        await streams.start()
+        self._stack.push_async_callback(streams.stop)
+        return streams
+
+    async def _serve(self, option: str, port: int) -> ApiServer:
+        server = self.config.server
+        settings = ServerSettings(
+            host=server.host,
+            port=port,
+            name=f"server.{option}",
+            trusted_proxies=tuple(server.trusted_proxies),
+            shutdown_timeout_s=int(server.shutdown_timeout_s),
         )
-        await self.api.start()
-        self._stack.push_async_callback(self.api.stop)
+        api = ApiServer(self.app, settings, self.streams.protocol if self.streams is not None else None)
+        await api.start()
+        self._stack.push_async_callback(api.stop)
+        return api
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

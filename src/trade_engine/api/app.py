@@ -6,11 +6,9 @@ The steps are one function, so that the common case costs little; Starlette find
 """
 
 import asyncio
-import ipaddress
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,10 +19,10 @@ from starlette.routing import Match
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trade_engine.api.auth.tokens import Principal, TokenVerifier
-from trade_engine.api.backoffice import BackOffice
-from trade_engine.api.call import Answer, Call, Pending, Services
-from trade_engine.api.limits import Demand, Limits, Verdict
+from trade_engine.api.addresses import network
+from trade_engine.api.auth.tokens import Principal
+from trade_engine.api.call import Answer, Call, Services
+from trade_engine.api.limits import Demand, Verdict
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -35,12 +33,9 @@ from trade_engine.api.problems import (
     status_of,
 )
 from trade_engine.api.routes import ECHO, OPEN, OPTIONAL, ROUTES, Route
-from trade_engine.api.settings import ADDRESS, PUBLIC, ApiSettings
+from trade_engine.api.settings import ADDRESS, PUBLIC
 from trade_engine.api.times import show_time
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Unavailable
-from trade_engine.sequencer.requests import Engine
-from trade_engine.storage.queries import Queries
-from trade_engine.wallet.port import Wallet
 
 log = structlog.get_logger(__name__)
 
@@ -59,18 +54,9 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
 
-def create_app(
-    engine: Engine,
-    wallet: Wallet,
-    queries: Queries,
-    verifier: TokenVerifier,
-    limits: Limits,
-    settings: ApiSettings,
-    pending: Pending,
-    backoffice: BackOffice,
-) -> ASGIApp:
+def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
-    services = Services(engine, wallet, queries, verifier, limits, settings, pending, backoffice)
+    settings = services.settings
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
     app: ASGIApp = Api(services, routes)
     if settings.cors_origins:
@@ -297,14 +283,4 @@ def _limit_headers(verdict: Verdict) -> Headers:
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return _network(client[0]) if client else "unknown"
-
-
-@lru_cache(maxsize=10_000)
-def _network(address: str) -> str:
-    """An IPv4 address, or the /64 an IPv6 one belongs to: what one caller is given."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+    return network(client[0]) if client else "unknown"

@@ -6,6 +6,7 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
 from trade_engine.marketdata.candles import Candle
 from trade_engine.sequencer.amending import Amendment
+from trade_engine.sequencer.memory import MarketView
 
 
 class Placed(NamedTuple):
@@ -71,6 +72,12 @@ class Engine(Protocol):
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""
+
+    def is_live(self, order_id: str) -> bool:
+        """Whether a committed order can still trade; Unavailable while the engine builds its memory."""
+
+    def view(self, symbol: str) -> MarketView:
+        """What is committed of a market, for readers of changes."""
 
     def depth(self, symbol: str, levels: int) -> DepthView:
         """The committed book of a market."""

@@ -200,7 +200,7 @@ class EngineService:
         user = 0 if user_id is None else memory.traders.get(user_id)
         if user is None:
             return 0
-        markets = [self._view(symbol).market] if symbol else list(memory.markets.values())
+        markets = [self.view(symbol).market] if symbol else list(memory.markets.values())
         reason = Reason.MASS_CANCEL if user_id is not None else Reason.ADMIN_REQUEST
         ended = 0
         for market in markets:
@@ -243,7 +243,7 @@ class EngineService:
         fixed = sorted(terms.keys() & {"market_id", "symbol", "base", "quote", "tick_size", "lot_size", "state"})
         if fixed:
             raise Refused("MARKET_FIXED", f"{fixed[0]} of a market cannot be changed", field=fixed[0])
-        changed = msgspec.structs.replace(self._view(symbol).market, **terms)
+        changed = msgspec.structs.replace(self.view(symbol).market, **terms)
         await update_market(self._pool, changed)
         self._sequencer.memory.replace_market(changed)
         await self._tell(configure_command(changed))
@@ -256,7 +256,7 @@ class EngineService:
 
     async def set_market_state(self, symbol: str, state: MarketState) -> None:
         """Open, halt or close a market; returns after the commit."""
-        market = self._view(symbol).market
+        market = self.view(symbol).market
         await self._tell(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
@@ -266,9 +266,13 @@ class EngineService:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    def is_live(self, order_id: str) -> bool:
+        """Whether a committed order can still trade."""
+        return order_id in self._sequencer.memory.live.by_id
+
     def depth(self, symbol: str, levels: int) -> DepthView:
         """The committed book of a market, units of 1e-8."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         tick, lot = view.market.tick_size, view.market.lot_size
         bids, asks = (
             [(price * tick, lots * lot, orders) for price, lots, orders in view.depth.levels(side, levels)]
@@ -278,7 +282,7 @@ class EngineService:
 
     def ticker(self, symbol: str) -> TickerView:
         """The committed ticker of a market."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         day = view.ticker
         day.advance(self._clock.now_us())
         tick = view.market.tick_size
@@ -296,7 +300,7 @@ class EngineService:
 
     async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:
         """Candles of a market; see ``requests.Engine``."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         committed_us = self._sequencer.committed_us
         held = view.candles.between(interval, start_us, end_us, limit)
         oldest_us = view.candles.oldest_us(interval)
@@ -313,7 +317,12 @@ class EngineService:
         database = trouble if trouble and trouble.startswith("database") else "ok"
         return {"engine": trouble or "ok", "database": database}
 
-    def _view(self, symbol: str) -> MarketView:
+    def view(self, symbol: str) -> MarketView:
+        """What is committed of a market.
+
+        Raises:
+            InvalidRequest: INVALID_SYMBOL; Unavailable: the engine builds its memory.
+        """
         memory = self._sequencer.memory
         market = memory.by_symbol.get(symbol)
         if market is None:

@@ -13,6 +13,7 @@ from tests.integration.api.memory_engine import MemoryEngine
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
+from trade_engine.api.call import Services
 from trade_engine.api.limits import LocalLimits
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import ApiSettings, LimitSettings, RateLimit, ServerSettings, TokenSettings
@@ -59,9 +60,9 @@ def start(pool: asyncpg.Pool) -> Start:
 
         verifier = TokenVerifier(TokenSettings(keys=(Key(key=SECRET),)))
         office = BackOffice(pool, DeadLetters(pool, wallet), Reconciler(pool, wallet, lambda: 0))
-        app = create_app(
-            engine, wallet, Queries(pool), verifier, LocalLimits(limits), ApiSettings(**settings), pending, office
-        )
+        shown = ApiSettings(**settings)
+        services = Services(engine, wallet, Queries(pool), verifier, LocalLimits(limits), shown, pending, office)
+        app = create_app(services)
         server = ApiServer(app, ServerSettings(port=0, shutdown_timeout_s=1))
         await server.start()
         try:

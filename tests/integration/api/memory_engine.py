@@ -11,6 +11,7 @@ from trade_engine.domain.rules import check_order
 from trade_engine.domain.scale import UNIT
 from trade_engine.marketdata.candles import Candle, Candles
 from trade_engine.sequencer.amending import Amendment
+from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
 
 START_US = 1_767_225_600_000_000
@@ -114,6 +115,14 @@ class MemoryEngine:
         if order is None or (user_id is not None and order.user_id != user_id):
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
+
+    def is_live(self, order_id: str) -> bool:
+        """Whether it is open."""
+        return order_id in self.orders and self.orders[order_id].status.is_open
+
+    def view(self, symbol: str) -> MarketView:
+        """A market where nothing happened: streams are tested on the real engine."""
+        return MarketView(self.markets[symbol])
 
     def depth(self, symbol: str, levels: int) -> DepthView:
         """Every open order a level of its own."""

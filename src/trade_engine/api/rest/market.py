@@ -11,6 +11,7 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.rules import show_average
 from trade_engine.domain.scale import format_price, format_units
 from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.sequencer.requests import TickerView
 
 
 def _show_market(market: Market) -> dict[str, Any]:
@@ -49,7 +50,11 @@ async def ticker(call: Call) -> Answer:
     """GET /markets/{symbol}/ticker: the last 24 hours and the best prices now."""
     call.parameters()
     market = call.services.market(call.path("symbol"))
-    view = call.services.engine.ticker(market.symbol)
+    return Answer(show_ticker(market, call.services.engine.ticker(market.symbol)))
+
+
+def show_ticker(market: Market, view: TickerView) -> dict[str, Any]:
+    """A ticker for JSON."""
     decimals = market.price_decimals
 
     def price(units: int) -> str | None:
@@ -57,22 +62,20 @@ async def ticker(call: Call) -> Answer:
 
     change = view.last_price - view.open if view.open else 0
     percent = show_average(abs(change) * 100, view.open, 0) if view.open else "0"
-    return Answer(
-        {
-            "symbol": market.symbol,
-            "last_price": price(view.last_price),
-            "24h_open": price(view.open),
-            "24h_high": price(view.high),
-            "24h_low": price(view.low),
-            "24h_volume": format_units(view.volume),
-            "24h_quote_volume": format_units(view.quote_volume),
-            "24h_trades": view.trades,
-            "change": ("-" if change < 0 else "") + format_price(abs(change), decimals),
-            "change_percent": ("-" if change < 0 else "") + percent,
-            "best_bid": price(view.best_bid),
-            "best_ask": price(view.best_ask),
-        }
-    )
+    return {
+        "symbol": market.symbol,
+        "last_price": price(view.last_price),
+        "24h_open": price(view.open),
+        "24h_high": price(view.high),
+        "24h_low": price(view.low),
+        "24h_volume": format_units(view.volume),
+        "24h_quote_volume": format_units(view.quote_volume),
+        "24h_trades": view.trades,
+        "change": ("-" if change < 0 else "") + format_price(abs(change), decimals),
+        "change_percent": ("-" if change < 0 else "") + percent,
+        "best_bid": price(view.best_bid),
+        "best_ask": price(view.best_ask),
+    }
 
 
 async def order_book(call: Call) -> Answer:
@@ -114,7 +117,7 @@ async def candles(call: Call) -> Answer:
         end_us = min(end_us, read_time(given["cursor"], "cursor", "INVALID_CURSOR"))
     market = call.services.market(call.path("symbol"))
     view = await call.services.engine.candles(market.symbol, interval, start_us, end_us, limit + 1)
-    page = [show_candle(candle, market, interval, view.committed_us) for candle in view.candles[-limit:]]
+    page = [show_candle(candle, interval, market, view.committed_us) for candle in view.candles[-limit:]]
     return Answer(page, meta={"next_cursor": page[0].open_time if len(view.candles) > limit else None})
 
 
