@@ -18,6 +18,7 @@ def engine_config(database_url: str) -> Config:
         "database.url": database_url,
         "server.http_port": 0,
         "server.websocket_port": 0,
+        "server.metrics_port": 0,
         "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,

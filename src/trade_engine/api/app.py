@@ -114,8 +114,10 @@ class Api:
         await send({"type": "http.response.start", "status": status, "headers": head})
         body = b"" if scope["method"] == "HEAD" else content
         await send({"type": "http.response.body", "body": body})
+        took_s = time.perf_counter() - started
+        self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
         if self._settings.access_log:
-            took_ms = round((time.perf_counter() - started) * 1e3, 3)
+            took_ms = round(took_s * 1e3, 3)
             log.info(
                 "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
                 address=_address(scope), user_id=scope.get("user_id"),
@@ -123,6 +125,7 @@ class Api:
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
+        scope["route"] = route.path
         try:
             principal = self._authenticate(route, headers)
         except (Unauthorized, Forbidden):
