@@ -24,6 +24,7 @@ from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TRADER, TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.call import Services
+from trade_engine.api.limits import Limits as RateLimits
 from trade_engine.api.limits import LocalLimits
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import (
@@ -37,6 +38,7 @@ from trade_engine.api.settings import (
 )
 from trade_engine.api.ws.server import StreamServer
 from trade_engine.bootstrap_wallet import make_wallet
+from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
 from trade_engine.config import Config, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
@@ -232,15 +234,6 @@ class TradeEngine:
                 audience=config.auth.jwt_audience,
             )
         )
-        rates = config.rate_limit
-        limits = LocalLimits(
-            LimitSettings(
-                orders=RateLimit(rates.orders_per_s, rates.orders_burst),
-                queries=RateLimit(rates.queries_per_s, rates.queries_burst),
-                public=RateLimit(rates.public_per_s, rates.public_burst),
-                address=RateLimit(rates.address_per_s, rates.address_burst),
-            )
-        )
         settings = ApiSettings(
             version=__version__,
             max_body_bytes=config.server.max_body_bytes,
@@ -254,7 +247,7 @@ class TradeEngine:
             self.wallet,
             Queries(self.pool),
             verifier,
-            limits,
+            await self._start_limits(),
             settings,
             lambda user_id: pending_proceeds(self.pool, user_id),
             BackOffice(self.pool, self.dead_letters, self.reconciler),
@@ -285,6 +278,31 @@ class TradeEngine:
         await api.start()
         self._stack.push_async_callback(api.stop)
         return api
+
+    async def _start_limits(self) -> RateLimits:
+        """Rate limits in Redis if there is one, else in this process."""
+        rates, redis = self.config.rate_limit, self.config.redis
+        settings = LimitSettings(
+            orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+            queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+            public=RateLimit(rates.public_per_s, rates.public_burst),
+            address=RateLimit(rates.address_per_s, rates.address_burst),
+        )
+        if redis.url is None:
+            return LocalLimits(settings)
+        limits = RedisLimits(
+            RedisSettings(
+                url=redis.url,
+                pool_size=redis.pool_size,
+                max_retries=redis.max_retries,
+                timeout_ms=redis.timeout_ms,
+                retry_every_s=redis.retry_every_s,
+            ),
+            settings,
+        )
+        self._stack.push_async_callback(limits.aclose)
+        await limits.start()
+        return limits
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
-from trade_engine.api.rest import account, admin, batch, market, orders, system
+from trade_engine.api.rest import account, admin, batch, engine_admin, market, markets_admin, orders, system
 from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 
 #: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
@@ -54,6 +54,17 @@ ROUTES: Final = (
     Route("POST", f"{_V1}/admin/dead-letters/{{id}}/resolve", admin.resolve_dead_letter, ADMIN, QUERIES),
     Route("GET", f"{_V1}/admin/reconciliation", admin.last_reconciliation, ADMIN, QUERIES),
     Route("POST", f"{_V1}/admin/reconciliation", admin.reconcile, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/markets", markets_admin.admin_markets, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/markets", markets_admin.list_market, ADMIN, QUERIES),
+    Route("PATCH", f"{_V1}/admin/markets/{{symbol:path}}", markets_admin.change_market, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/markets/{{symbol:path}}/halt", markets_admin.halt_market, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/markets/{{symbol:path}}/resume", markets_admin.resume_market, ADMIN, QUERIES),
+    Route("POST", f"{_V1}/admin/markets/{{symbol:path}}/state", markets_admin.set_market_state, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/orders/{{order_id}}", engine_admin.admin_order, ADMIN, QUERIES),
+    Route("DELETE", f"{_V1}/admin/orders/{{order_id}}", engine_admin.admin_cancel, ADMIN, QUERIES),
+    Route("DELETE", f"{_V1}/admin/orders", engine_admin.admin_cancel_all, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/engine", engine_admin.engine_status, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/audit", engine_admin.list_audit, ADMIN, QUERIES),
     Route("GET", "/health/live", system.live, OPEN, None),
     Route("GET", "/health/ready", system.ready, OPEN, None),
     Route("GET", "/health", system.live, OPEN, None),

@@ -111,6 +111,7 @@ def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("QUERIES_PER_S", "QUERIES_BURST")},
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("PUBLIC_PER_S", "PUBLIC_BURST")},
+        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ADDRESS_PER_S", "ADDRESS_BURST")},
         **settings,
     }
     port = free_port()

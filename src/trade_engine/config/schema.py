@@ -65,6 +65,22 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
 
 
+RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+")]
+
+
+class RedisSection(Section, frozen=True, kw_only=True):
+    """redis: what several processes share (rate limits); none given, each process counts by itself."""
+
+    url: Annotated[RedisUrl | None, Meta(description="redis://:password@host:6379/0; empty: not used")] = None
+    url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    pool_size: Annotated[Count, Meta(description="connections at most")] = 100
+    max_retries: Annotated[int, Meta(ge=0, le=10, description="repeats of a call within its time")] = 3
+    timeout_ms: Annotated[
+        int, Meta(ge=1, le=10_000, description="a slower Redis counts as away: the process goes on without it")
+    ] = 50
+    retry_every_s: Annotated[Seconds, Meta(description="between two looks for a Redis that went away")] = 1
+
+
 class WalletSection(Section, frozen=True, kw_only=True):
     """wallet: the ledger, in this process, as a service of its own, or a fake that forgets."""
 
@@ -170,6 +186,7 @@ class Config(Section, frozen=True, kw_only=True):
     server: ServerSection = ServerSection()
     websocket: WebSocketSection = WebSocketSection()
     database: DatabaseSection = DatabaseSection()
+    redis: RedisSection = RedisSection()
     wallet: WalletSection = WalletSection()
     matching: MatchingSection = MatchingSection()
     settlement: SettlementSection = SettlementSection()

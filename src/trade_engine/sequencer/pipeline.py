@@ -89,6 +89,8 @@ class Sequencer:
         #: When the batch under way was stamped; 0: none is under way.
         self._stamped_us = 0
         self.trouble: str | None = "starting"
+        #: Commands of the latest batch committed.
+        self.last_batch = 0
         self.stopped = False
 
     # ---- what callers use
@@ -296,6 +298,7 @@ class Sequencer:
 
     def _acknowledge(self, matched: Matched) -> None:
         """Step 4: only now do callers hear back."""
+        self.last_batch = len(matched.acknowledgements)
         for work, outcome in matched.acknowledgements:
             work.resolve(outcome)
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -13,7 +14,7 @@ from trade_engine.domain.enums import MarketState, OrderStatus, Reason, Side
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused, Unavailable
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
-from trade_engine.sequencer.admission import Admission, Replay
+from trade_engine.sequencer.admission import Admission, Replay, wallet_refusal
 from trade_engine.sequencer.amending import Amendment, amend_work, check_amendment, extra_funds
 from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
@@ -21,7 +22,7 @@ from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_command, configure_commands
-from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
+from trade_engine.sequencer.requests import CandlesView, DepthView, EngineStatus, MarketStatus, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
 from trade_engine.storage.candles import candles_between
 from trade_engine.storage.markets import insert_market, update_market
@@ -141,6 +142,8 @@ class EngineService:
         order = await self.order(order_id, user_id)
         if order.status is OrderStatus.CANCELLED:
             return order
+        if outcome is not None and outcome.refusal in (Reason.MARKET_HALTED, Reason.MARKET_CLOSED):
+            raise Refused(outcome.refusal.name, "the market takes no cancels now", order_id=order_id)
         raise Refused(
             "ORDER_NOT_CANCELLABLE",
             f"the order is {order.status.name}",
@@ -167,7 +170,7 @@ class EngineService:
             except WalletUnavailable as error:
                 raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was changed") from error
             if not reserved.ok:
-                raise Refused(reserved.code, "the wallet refused to reserve the difference", asset=asset)
+                raise wallet_refusal(reserve, reserved)
         work = amend_work(order_id, user_id, change, wanted, extra)
         unused = Instruction("RELEASE", None, order_id, order.user_id, asset, extra, "amendment found no order")
         try:
@@ -225,8 +228,11 @@ class EngineService:
         """
         memory = self._sequencer.memory
         if market.symbol in memory.by_symbol:
-            raise Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=market.symbol)
-        row = await insert_market(self._pool, market, managed=True)
+            raise _listed_already(market.symbol)
+        try:
+            row = await insert_market(self._pool, market, managed=True)
+        except asyncpg.UniqueViolationError as error:
+            raise _listed_already(market.symbol) from error
         listed = msgspec.structs.replace(market, market_id=row["market_id"])
         self._sequencer.memory.add_market(listed)
         await self._tell(configure_command(listed))
@@ -258,6 +264,8 @@ class EngineService:
         """Open, halt or close a market; returns after the commit."""
         market = self.view(symbol).market
         await self._tell(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
+        now = self.view(symbol).market
+        self._sequencer.memory.replace_market(msgspec.structs.replace(now, state=state))
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order; see ``requests.Engine``."""
@@ -311,6 +319,26 @@ class EngineService:
             held = await candles_between(self._pool, market_id, interval, start_us, end_us, left) + held
         return CandlesView(held, committed_us)
 
+    def status(self) -> EngineStatus:
+        """Where the engine is."""
+        sequencer = self._sequencer
+        try:
+            memory = sequencer.memory
+        except Unavailable:
+            return EngineStatus(sequencer.trouble, self._epoch(), 0, sequencer.waiting, sequencer.last_batch, 0, [])
+        markets = [
+            MarketStatus(view.market.symbol, view.market.state, view.depth.sequence) for view in memory.views.values()
+        ]
+        return EngineStatus(
+            sequencer.trouble,
+            self._epoch(),
+            memory.sequence,
+            sequencer.waiting,
+            sequencer.last_batch,
+            len(memory.live),
+            markets,
+        )
+
     def condition(self) -> dict[str, str]:
         """Health by name."""
         trouble = self._sequencer.trouble
@@ -328,6 +356,10 @@ class EngineService:
         if market is None:
             raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=symbol)
         return memory.views[market.market_id]
+
+
+def _listed_already(symbol: str) -> Refused:
+    return Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=symbol)
 
 
 def _not_amendable(order: Order) -> Refused:

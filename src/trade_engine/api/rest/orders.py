@@ -110,7 +110,12 @@ def _provided(content: bytes, field: str) -> str | None:
         return None
 
 
-def _order_id(call: Call) -> str:
+def order_id_of(call: Call) -> str:
+    """The path's order id.
+
+    Raises:
+        InvalidRequest: INVALID_ORDER_ID.
+    """
     given = call.path("order_id")
     order_id = canonical_uuid(given)
     if order_id is None:
@@ -120,7 +125,7 @@ def _order_id(call: Call) -> str:
 
 async def cancel(call: Call) -> Answer:
     """DELETE /orders/{order_id}: the order as it ended; again, the same answer."""
-    order = await call.services.engine.cancel(_order_id(call), call.user_id)
+    order = await call.services.engine.cancel(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
@@ -128,7 +133,7 @@ async def amend(call: Call) -> Answer:
     """PATCH /orders/{order_id}: the order as it is now, and the trades the change made at once."""
     body = decode(_amend_decoder, call.body)
     change = read_amend(body)
-    changed = await call.services.engine.amend(_order_id(call), call.user_id, change)
+    changed = await call.services.engine.amend(order_id_of(call), call.user_id, change)
     market = call.services.market_of(changed.order.market_id)
     trades = [show_own_trade(trade, market, call.user_id) for trade in changed.trades]
     return Answer({"order": show_order(changed.order, market), "trades": trades})
@@ -144,7 +149,7 @@ async def cancel_all(call: Call) -> Answer:
 
 async def get(call: Call) -> Answer:
     """GET /orders/{order_id}."""
-    order = await call.services.engine.order(_order_id(call), call.user_id)
+    order = await call.services.engine.order(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 

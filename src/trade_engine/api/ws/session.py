@@ -133,7 +133,7 @@ class Session:
             if isinstance(command, Auth):
                 content = await self._login(command)
             elif isinstance(command, Subscribe):
-                content, after = self._private_subscription(command)
+                content, after = await self._private_subscription(command)
             else:
                 content = await self._order_command(command)
             frame = response_frame(op, command.id, content)
@@ -163,7 +163,12 @@ class Session:
         return principal
 
     async def _login(self, command: Auth) -> dict[str, Any]:
-        principal = await self._server.login(command, self._connection.address)
+        address = self._connection.address
+        try:
+            principal = await self._server.login(command, address)
+        except Unauthorized:
+            await self._server.take_public_request(address)
+            raise
         if self.principal is None:
             self._server.count_user(self._connection, principal.user_id)
         elif principal.user_id != self.principal.user_id:
@@ -244,10 +249,11 @@ class Session:
             detail = shown["levels"] = command.levels
         return (channel, symbol, detail), shown
 
-    def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], Awaitable[None]]]:
+    async def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], Awaitable[None]]]:
         channel = command.channel
-        self._trader("read")
+        user_id = self._trader("read").user_id
         self._room_for_one(channel in self._private)
+        await self._server.take_query(user_id, self._connection.address)
         self._private.add(channel)
         return {"channel": channel}, lambda: self.show_private(channel)
 
