@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine.api.addresses import network
 from trade_engine.api.auth.tokens import Principal
-from trade_engine.api.call import Answer, Call, Services
+from trade_engine.api.call import Answer, Call, Services, read_query
 from trade_engine.api.limits import Demand, Verdict
 from trade_engine.api.problems import (
     BodyTooLarge,
@@ -139,7 +139,9 @@ class Api:
         else:
             await self._limit(route, principal, scope, extra)
             body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
-        return await route.handler(Call(self._services, Request(scope), principal, body))
+        request = Request(scope)
+        query = read_query(request, route.parameters) if scope["query_string"] else {}
+        return await route.handler(Call(self._services, request, principal, body, query))
 
     def _route(self, scope: Scope) -> Route:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

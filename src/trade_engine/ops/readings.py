@@ -60,6 +60,4 @@ def read_streams(connections: int, counts: StreamCounts) -> Iterator[Reading]:
     yield Reading("websocket_connections", "Connections that are open.", connections)
     yield Reading("websocket_messages", "Messages handed out.", counts.frames, counts=True)
     yield Reading("websocket_conflated", "Messages merged for slow readers.", counts.conflated, counts=True)
-    yield Reading(
-        "websocket_dropped", "Connections closed for being slow.", counts.slow_closed, counts=True
-    )
+    yield Reading("websocket_dropped", "Connections closed for being slow.", counts.slow_closed, counts=True)
