@@ -5,6 +5,7 @@ buffer is and must never wait for it.  uvicorn hands connections over after thei
 """
 
 import asyncio
+import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
@@ -61,6 +62,9 @@ class StreamConnection(asyncio.Protocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
+        # Else the kernel keeps megabytes for each reader that stalls, and it is noticed minutes later.
+        wire = self._transport.get_extra_info("socket")
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.socket_bytes)
         self._known.add(self)
 
     def data_received(self, data: bytes) -> None:
