@@ -14,7 +14,7 @@ class Credentials(Protocol):
     def headers(self, method: str, target: bytes, body: bytes) -> dict[str, str]:
         """The headers of one try of one request; ``target`` is path and query as they are sent."""
 
-    def login(self) -> dict[str, str]:
+    def login(self) -> dict[str, str | int]:
         """The fields of the WebSocket's ``auth``."""
 
 
@@ -34,7 +34,7 @@ class Token:
         """``Authorization``."""
         return {"Authorization": f"Bearer {self._text()}"}
 
-    def login(self) -> dict[str, str]:
+    def login(self) -> dict[str, str | int]:
         """The token."""
         return {"token": self._text()}
 
@@ -65,10 +65,10 @@ class ApiKey:
             "X-API-Signature": signature,
         }
 
-    def login(self) -> dict[str, str]:
+    def login(self) -> dict[str, str | int]:
         """The same for the WebSocket: as a GET of its path, without a body."""
         timestamp, nonce, signature = self._proof("GET", b"/ws", b"")
-        return {"api_key": self._key, "timestamp": timestamp, "nonce": nonce, "signature": signature}
+        return {"api_key": self._key, "timestamp": int(timestamp), "nonce": nonce, "signature": signature}
 
 
 def credentials(
