@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 
 from tests.harness.postgres import OVERRIDE, TestServer, new_data_dir, remove_data_dir
+from tests.harness.redis import OVERRIDE as REDIS_OVERRIDE
+from tests.harness.redis import RedisMissing, TestRedis
 from trade_engine.storage.errors import EmbeddedError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +27,38 @@ def postgres() -> Iterator[TestServer]:
         pytest.skip(f"no PostgreSQL: {error} (or set {OVERRIDE})")
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[TestRedis]:
+    """A Redis that the test may stop; the test is skipped if there is none to be had, except in CI."""
+    try:
+        server = TestRedis()
+        server.start()
+    except RedisMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no Redis: {error}")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """One Redis for the session; the test is skipped if there is none to be had, except in CI."""
+    given = os.environ.get(REDIS_OVERRIDE)
+    if given:
+        yield given
+        return
+    try:
+        server = TestRedis()
+        server.start()
+    except RedisMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no Redis: {error} (or set {REDIS_OVERRIDE})")
+    yield server.url
+    server.remove()
 
 
 @pytest.fixture

@@ -10,17 +10,22 @@ import contextlib
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import asyncpg
+import msgspec
 import structlog
+from starlette.types import ASGIApp
 
 from trade_engine import __version__
+from trade_engine.api.addresses import ClientAddress
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TRADER, TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
+from trade_engine.api.call import Services
+from trade_engine.api.limits import Limits as RateLimits
 from trade_engine.api.limits import LocalLimits
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import (
@@ -28,13 +33,18 @@ from trade_engine.api.settings import (
     LimitSettings,
     RateLimit,
     ServerSettings,
+    StreamSettings,
     TokenSettings,
     VerificationKey,
 )
+from trade_engine.api.ws.server import StreamServer
 from trade_engine.bootstrap_wallet import make_wallet
+from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
 from trade_engine.config import Config, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
+from trade_engine.ops.metrics import Metrics, Reading
+from trade_engine.ops.readings import read_engine, read_settlement, read_streams
 from trade_engine.sequencer.admission import Admission
 from trade_engine.sequencer.bookkeeping import Changes
 from trade_engine.sequencer.candle_store import CandleStore
@@ -85,6 +95,8 @@ class TradeEngine:
         self.book_kind = default_kind() if kind == "auto" else kind
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self._embedded: EmbeddedPostgres | None = None
+        self.streams: StreamServer | None = None
+        self.metrics = Metrics(self._readings)
         self._stack = contextlib.AsyncExitStack()
         self.stopping = asyncio.Event()
 
@@ -144,7 +156,15 @@ class TradeEngine:
             ),
             clock_us=wall_clock_us,
             chance=random.random,
+            on_settled=lambda settled: self._moved(
+                user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id)
+            ),
+            on_released=self._moved,
         )
+
+    def _moved(self, users: Iterable[str]) -> None:
+        if self.streams is not None:
+            self.streams.moved(users)
 
     async def _start_engine(self) -> None:
         matching = self.config.matching
@@ -155,11 +175,21 @@ class TradeEngine:
         def committed(changes: Changes) -> None:
             if changes.instructions:
                 self.settlement.notify()
+            new = [changes.orders[number] for number in changes.new]
+            self.metrics.committed(new, changes.trades, self.sequencer.memory.markets)
+            if self.streams is not None:
+                self.streams.committed(changes.markets, changes.orders.values(), changes.trades)
+
+        def rebuilt() -> None:
+            if self.streams is not None:
+                self.streams.rebuilt()
 
         limits = Limits(
             queue=matching.queue, batch_commands=matching.batch_commands, batch_events=matching.batch_events
         )
-        self.sequencer = Sequencer(self._writer, recover_memory, self.clock, limits, self.failpoints, committed)
+        self.sequencer = Sequencer(
+            self._writer, recover_memory, self.clock, limits, self.failpoints, committed, rebuilt
+        )
         admission = Admission(
             self.sequencer,
             self.wallet,
@@ -210,42 +240,92 @@ class TradeEngine:
                 audience=config.auth.jwt_audience,
             )
         )
-        rates = config.rate_limit
-        self.app = create_app(
+        settings = ApiSettings(
+            version=__version__,
+            max_body_bytes=config.server.max_body_bytes,
+            timeout_s=config.server.request_timeout_s,
+            cors_origins=tuple(config.server.cors_origins),
+            echo_route=config.server.echo_route,
+            access_log=config.logging.access,
+        )
+        services = Services(
             self.engine,
             self.wallet,
             Queries(self.pool),
             verifier,
-            LocalLimits(
-                LimitSettings(
-                    orders=RateLimit(rates.orders_per_s, rates.orders_burst),
-                    queries=RateLimit(rates.queries_per_s, rates.queries_burst),
-                    public=RateLimit(rates.public_per_s, rates.public_burst),
-                    address=RateLimit(rates.address_per_s, rates.address_burst),
-                )
-            ),
-            ApiSettings(
-                version=__version__,
-                max_body_bytes=config.server.max_body_bytes,
-                timeout_s=config.server.request_timeout_s,
-                cors_origins=tuple(config.server.cors_origins),
-                echo_route=config.server.echo_route,
-                access_log=config.logging.access,
-            ),
+            await self._start_limits(),
+            settings,
             lambda user_id: pending_proceeds(self.pool, user_id),
             BackOffice(self.pool, self.dead_letters, self.reconciler),
+            self.metrics,
         )
-        self.api = ApiServer(
-            self.app,
-            ServerSettings(
-                host=config.server.host,
-                port=config.server.http_port,
-                trusted_proxies=tuple(config.server.trusted_proxies),
-                shutdown_timeout_s=int(config.server.shutdown_timeout_s),
+        self.app = create_app(services)
+        self.streams = await self._start_streams(services)
+        protocol = self.streams.protocol
+        self.api = await self._serve(self.app, "http_port", config.server.http_port, protocol)
+        self.websocket = await self._serve(self.app, "websocket_port", config.server.websocket_port, protocol)
+        if config.monitoring.prometheus_enabled:
+            self._run("loop lag", self.metrics.watch_loop())
+            self.scraped = await self._serve(self.metrics.app(), "metrics_port", config.server.metrics_port)
+
+    def _readings(self) -> Iterator[Reading]:
+        """What the metrics read at a scrape."""
+        yield from read_engine(self.sequencer)
+        yield from read_settlement(self.settlement)
+        if isinstance(self.wallet, HttpWallet):
+            is_open = self.wallet.breaker.state is BreakerState.OPEN
+            yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(is_open))
+        if self.streams is not None:
+            yield from read_streams(self.streams.connections, self.streams.hub.counts)
+
+    async def _start_streams(self, services: Services) -> StreamServer:
+        options = msgspec.structs.asdict(self.config.websocket)
+        address_of = ClientAddress(self.config.server.trusted_proxies)
+        streams = StreamServer(services, StreamSettings(**options), address_of)
+        await streams.start()
+        self._stack.push_async_callback(streams.stop)
+        return streams
+
+    async def _serve(
+        self, app: ASGIApp, option: str, port: int, protocol: Callable[..., asyncio.Protocol] | None = None
+    ) -> ApiServer:
+        server = self.config.server
+        settings = ServerSettings(
+            host=server.host,
+            port=port,
+            name=f"server.{option}",
+            trusted_proxies=tuple(server.trusted_proxies),
+            shutdown_timeout_s=int(server.shutdown_timeout_s),
+        )
+        api = ApiServer(app, settings, protocol)
+        await api.start()
+        self._stack.push_async_callback(api.stop)
+        return api
+
+    async def _start_limits(self) -> RateLimits:
+        """Rate limits in Redis if there is one, else in this process."""
+        rates, redis = self.config.rate_limit, self.config.redis
+        settings = LimitSettings(
+            orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+            queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+            public=RateLimit(rates.public_per_s, rates.public_burst),
+            address=RateLimit(rates.address_per_s, rates.address_burst),
+        )
+        if redis.url is None:
+            return LocalLimits(settings)
+        limits = RedisLimits(
+            RedisSettings(
+                url=redis.url,
+                pool_size=redis.pool_size,
+                max_retries=redis.max_retries,
+                timeout_ms=redis.timeout_ms,
+                retry_every_s=redis.retry_every_s,
             ),
+            settings,
         )
-        await self.api.start()
-        self._stack.push_async_callback(self.api.stop)
+        self._stack.push_async_callback(limits.aclose)
+        await limits.start()
+        return limits
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

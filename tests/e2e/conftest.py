@@ -17,6 +17,8 @@ def engine_config(database_url: str) -> Config:
     flags = {
         "database.url": database_url,
         "server.http_port": 0,
+        "server.websocket_port": 0,
+        "server.metrics_port": 0,
         "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,

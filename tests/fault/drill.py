@@ -167,6 +167,8 @@ async def drill_world(
             "database.url": engine_url,
             "auth.jwt_secret": SECRET,
             "server.http_port": 0,
+            "server.websocket_port": 0,
+            "server.metrics_port": 0,
             "matching.markets": markets_yaml(),
             "rate_limit.orders_per_s": 0,
             "rate_limit.queries_per_s": 0,

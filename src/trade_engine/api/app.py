@@ -6,11 +6,9 @@ The steps are one function, so that the common case costs little; Starlette find
 """
 
 import asyncio
-import ipaddress
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,10 +19,10 @@ from starlette.routing import Match
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trade_engine.api.auth.tokens import Principal, TokenVerifier
-from trade_engine.api.backoffice import BackOffice
-from trade_engine.api.call import Answer, Call, Pending, Services
-from trade_engine.api.limits import Demand, Limits, Verdict
+from trade_engine.api.addresses import network
+from trade_engine.api.auth.tokens import Principal
+from trade_engine.api.call import Answer, Call, Services, read_query
+from trade_engine.api.limits import Demand, Verdict
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -35,12 +33,9 @@ from trade_engine.api.problems import (
     status_of,
 )
 from trade_engine.api.routes import ECHO, OPEN, OPTIONAL, ROUTES, Route
-from trade_engine.api.settings import ADDRESS, PUBLIC, ApiSettings
+from trade_engine.api.settings import ADDRESS, PUBLIC
 from trade_engine.api.times import show_time
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Unavailable
-from trade_engine.sequencer.requests import Engine
-from trade_engine.storage.queries import Queries
-from trade_engine.wallet.port import Wallet
 
 log = structlog.get_logger(__name__)
 
@@ -59,18 +54,9 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
 
-def create_app(
-    engine: Engine,
-    wallet: Wallet,
-    queries: Queries,
-    verifier: TokenVerifier,
-    limits: Limits,
-    settings: ApiSettings,
-    pending: Pending,
-    backoffice: BackOffice,
-) -> ASGIApp:
+def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
-    services = Services(engine, wallet, queries, verifier, limits, settings, pending, backoffice)
+    settings = services.settings
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
     app: ASGIApp = Api(services, routes)
     if settings.cors_origins:
@@ -128,8 +114,10 @@ class Api:
         await send({"type": "http.response.start", "status": status, "headers": head})
         body = b"" if scope["method"] == "HEAD" else content
         await send({"type": "http.response.body", "body": body})
+        took_s = time.perf_counter() - started
+        self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
         if self._settings.access_log:
-            took_ms = round((time.perf_counter() - started) * 1e3, 3)
+            took_ms = round(took_s * 1e3, 3)
             log.info(
                 "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
                 address=_address(scope), user_id=scope.get("user_id"),
@@ -137,6 +125,7 @@ class Api:
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
+        scope["route"] = route.path
         try:
             principal = self._authenticate(route, headers)
         except (Unauthorized, Forbidden):
@@ -150,7 +139,9 @@ class Api:
         else:
             await self._limit(route, principal, scope, extra)
             body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
-        return await route.handler(Call(self._services, Request(scope), principal, body))
+        request = Request(scope)
+        query = read_query(request, route.parameters) if scope["query_string"] else {}
+        return await route.handler(Call(self._services, request, principal, body, query))
 
     def _route(self, scope: Scope) -> Route:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -297,14 +288,4 @@ def _limit_headers(verdict: Verdict) -> Headers:
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return _network(client[0]) if client else "unknown"
-
-
-@lru_cache(maxsize=10_000)
-def _network(address: str) -> str:
-    """An IPv4 address, or the /64 an IPv6 one belongs to: what one caller is given."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+    return network(client[0]) if client else "unknown"

@@ -5,6 +5,7 @@
     +-- Forbidden                 403
     +-- MethodNotAllowed          405
     +-- BodyTooLarge              413
+    +-- TooMany                   429
     +-- RateLimited               429
 
 One code always has one status; ``CODES`` is the list that the trader's guide and the API description show.
@@ -31,6 +32,10 @@ class BodyTooLarge(EngineError):
     """The body is larger than this server reads."""
 
 
+class TooMany(EngineError):
+    """A limit of a connection or a caller is reached; ``details`` name it."""
+
+
 class RateLimited(EngineError):
     """Too many requests; ``wait_s`` says when the next one will pass."""
 
@@ -52,6 +57,9 @@ CODES: Final[dict[str, Meaning]] = {
     "UNKNOWN_FIELD": Meaning(400, "the body has a field that this route does not know"),
     "MISSING_FIELD": Meaning(400, "the body lacks a field"),
     "INVALID_PARAMETER": Meaning(400, "a query parameter is unknown, repeated or out of range"),
+    "UNKNOWN_COMMAND": Meaning(400, "WebSocket: op is not a known one"),
+    "UNKNOWN_CHANNEL": Meaning(400, "WebSocket: the channel is not a known one"),
+    "INVALID_LEVELS": Meaning(400, "WebSocket: levels is not 5, 10, 20, 50 or 0"),
     "INVALID_CURSOR": Meaning(400, "the cursor is not one that this API gave out"),
     "INVALID_ORDER_ID": Meaning(400, "the order id is not a UUID"),
     "INVALID_SYMBOL": Meaning(400, "there is no such market"),
@@ -70,6 +78,9 @@ CODES: Final[dict[str, Meaning]] = {
     "INVALID_REASON": Meaning(400, "the reason is missing or too long"),
     "INVALID_CLIENT_ORDER_ID": Meaning(400, "the client order id is not 1 to 100 printable characters"),
     "INVALID_BATCH": Meaning(400, "the batch has no orders, or more than pass at once"),
+    "INVALID_MARKET": Meaning(400, "a term of the market is wrong, or contradicts another"),
+    "INVALID_STATE": Meaning(400, "the state is not OPEN, HALTED, CANCEL_ONLY or CLOSED"),
+    "INVALID_AMOUNT": Meaning(400, "the wallet does not take the amount"),
     "INVALID_COMMAND": Meaning(400, "the order makes no sense to the market"),
     "INVALID_LINK": Meaning(400, "the linked order does not fit"),
     "NOTIONAL_OVERFLOW": Meaning(400, "price x quantity is above the largest notional"),
@@ -87,6 +98,8 @@ CODES: Final[dict[str, Meaning]] = {
     "IDEMPOTENCY_CONFLICT": Meaning(409, "the operation was done before with other terms"),
     "DUPLICATE_ORDER_ID": Meaning(409, "the order's id was used before"),
     "NOT_AMENDABLE": Meaning(409, "the order's state does not allow the change"),
+    "MARKET_EXISTS": Meaning(409, "the market is listed already"),
+    "MARKET_FIXED": Meaning(409, "the field of a market cannot be changed once it is listed"),
     "ALREADY_SETTLED": Meaning(409, "the ledger has settled the trade; retry the dead letter instead"),
     "BODY_TOO_LARGE": Meaning(413, "the body is larger than the server reads"),
     "MARKET_HALTED": Meaning(422, "the market is halted"),
@@ -99,6 +112,9 @@ CODES: Final[dict[str, Meaning]] = {
     "FOK_NOT_FILLABLE": Meaning(422, "the book cannot fill the order whole"),
     "NO_CHANGE": Meaning(422, "the amendment changes nothing"),
     "RATE_LIMITED": Meaning(429, "too many requests; Retry-After says when to try again"),
+    "TOO_MANY_CONNECTIONS": Meaning(429, "WebSocket: the user, the address or the server has too many connections"),
+    "TOO_MANY_SUBSCRIPTIONS": Meaning(429, "WebSocket: the connection has too many subscriptions"),
+    "TOO_MANY_COMMANDS": Meaning(429, "WebSocket: too many commands are under way on the connection"),
     "INTERNAL_ERROR": Meaning(500, "a fault of the server; details.trace_id finds it in the log"),
     "WALLET_UNAVAILABLE": Meaning(503, "the wallet is away; nothing was done"),
     "DATABASE_UNAVAILABLE": Meaning(503, "the database is away; nothing was done"),
@@ -119,6 +135,7 @@ _BY_KIND: Final[tuple[tuple[type[EngineError], int], ...]] = (
     (Forbidden, 403),
     (MethodNotAllowed, 405),
     (BodyTooLarge, 413),
+    (TooMany, 429),
     (RateLimited, 429),
 )
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,9 +13,17 @@ from trade_engine.api.settings import ServerSettings
 
 
 class ApiServer:
-    """Serves an application on a socket of its own."""
+    """Serves an application on a socket of its own.
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    Args:
+        app: answers HTTP.
+        settings: where and how.
+        streams: makes the protocol of a connection that asks for WebSocket; None: there is none.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServerSettings, streams: Callable[..., asyncio.Protocol] | None = None
+    ) -> None:
         self._settings = settings
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -22,7 +32,7 @@ class ApiServer:
                 app,
                 loop="none",
                 http="httptools",
-                ws="none",
+                ws=cast("Any", streams) or "none",
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -57,7 +67,7 @@ class ApiServer:
             bound.bind((host, port))
         except OSError as error:
             bound.close()
-            raise OSError(f"server.http_port: cannot listen on {host}:{port}: {error.strerror}") from error
+            raise OSError(f"{self._settings.name}: cannot listen on {host}:{port}: {error.strerror}") from error
         self._socket = bound
         self._task = asyncio.create_task(self._server.serve(sockets=[bound]), name="api")
         while not self._server.started:

@@ -80,9 +80,38 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    #: The option that says the port, for messages.
+    name: str = "server.http_port"
     backlog: int = 2048
     keep_alive_s: int = 75
     #: How long running requests may take to end when the server stops.
     shutdown_timeout_s: int = 30
     #: Addresses or networks of proxies whose X-Forwarded-For is believed.
     trusted_proxies: tuple[str, ...] = ()
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the WebSocket serves, and how much it lets one connection, user and address have."""
+
+    #: Milliseconds that updates are apart at least; what happens meanwhile is merged.
+    flush_ms: float = 10.0
+    #: The same for tickers and running candles.
+    statistics_ms: float = 250.0
+    #: Balances: how long a burst is gathered, and how often they are looked at without a cause.
+    balances_pause_ms: float = 50.0
+    balances_every_s: float = 10.0
+    #: Bytes that may wait unread before market data is merged, and before the connection is closed.
+    buffer_bytes: int = 64 * 1024
+    private_bytes: int = 1024 * 1024
+    #: How long a connection may read nothing while something waits.
+    stalled_s: float = 30.0
+    ping_s: float = 20.0
+    pong_s: float = 20.0
+    max_message_bytes: int = 64 * 1024
+    max_subscriptions: int = 100
+    commands_per_s: float = 50.0
+    commands_burst: int = 200
+    commands_at_once: int = 64
+    connections_per_user: int = 20
+    connections_per_address: int = 200
+    max_connections: int = 10_000

@@ -106,10 +106,13 @@ def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
     """
     environment = os.environ | {
         "TRADE_ENGINE__SERVER__ECHO_ROUTE": "true",
+        "TRADE_ENGINE__SERVER__WEBSOCKET_PORT": "0",
+        "TRADE_ENGINE__SERVER__METRICS_PORT": "0",
         "TRADE_ENGINE__LOGGING__LEVEL": "warning",
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("QUERIES_PER_S", "QUERIES_BURST")},
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("PUBLIC_PER_S", "PUBLIC_BURST")},
+        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ADDRESS_PER_S", "ADDRESS_BURST")},
         **settings,
     }
     port = free_port()

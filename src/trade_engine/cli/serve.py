@@ -27,6 +27,7 @@ _DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
 @config_option
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port of the REST API; 0 picks a free one.")
+@click.option("--websocket-port", type=int, help="Port of the WebSocket; 0 picks a free one.")
 @click.option(
     "--failpoints",
     envvar="TRADE_ENGINE_FAILPOINTS",
@@ -35,11 +36,20 @@ _DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
     hidden=True,
 )
 def serve(
-    data_dir: Path, config_file: Path | None, host: str | None, port: int | None, failpoints: str, *, demo: bool
+    data_dir: Path,
+    config_file: Path | None,
+    host: str | None,
+    port: int | None,
+    websocket_port: int | None,
+    failpoints: str,
+    *,
+    demo: bool,
 ) -> None:
     """Run the engine until SIGINT or SIGTERM."""
     with explained():
-        config = configure(config_file, server__host=host, server__http_port=port)
+        config = configure(
+            config_file, server__host=host, server__http_port=port, server__websocket_port=websocket_port
+        )
         configure_logging(config.logging.level, config.logging.format)
         engine = TradeEngine(config, data_dir, Failpoints(failpoints))
         uvloop.run(_serve(engine, demo=demo))
@@ -78,6 +88,7 @@ def _welcome(engine: TradeEngine, *, demo: bool) -> str:
         "",
         f"  Trade Engine is up; matching core: {engine.book_kind}, {len(engine.markets)} markets",
         f"  REST API    {base}/api/v1",
+        f"  WebSocket   ws://{engine.config.server.host}:{engine.websocket.port}/ws",
         f"  health      {base}/health/ready",
         f"  order book  {base}/api/v1/orderbook/{engine.markets[0].symbol.replace('/', '-')}",
     ]

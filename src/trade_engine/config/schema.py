@@ -24,12 +24,33 @@ class ServerSection(Section, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     http_port: Annotated[Port, Meta(description="REST API; 0 picks a free port")] = 8080
+    websocket_port: Annotated[Port, Meta(description="WebSocket (also at http_port); 0 picks a free port")] = 8081
+    metrics_port: Annotated[Port, Meta(description="GET /metrics for Prometheus; 0 picks a free port")] = 9090
     shutdown_timeout_s: Annotated[Seconds, Meta(description="how long running requests may take to end")] = 30
     request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
     max_body_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="largest request body")] = 65_536
     cors_origins: Annotated[list[str], Meta(description="origins browsers may call from; * is any")] = []
     trusted_proxies: Annotated[list[str], Meta(description="proxies whose X-Forwarded-For is believed")] = []
     echo_route: Annotated[bool, Meta(description="POST /api/v1/echo, which benchmarks compare with")] = False
+
+
+class WebSocketSection(Section, frozen=True, kw_only=True):
+    """websocket: how often it speaks, and what one connection, user and address may have."""
+
+    flush_ms: Annotated[float, Meta(ge=0, le=10_000, description="updates are apart at least; merged meanwhile")] = 10
+    statistics_ms: Annotated[float, Meta(ge=0, le=60_000, description="the same for tickers and candles")] = 250
+    buffer_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="unread, before updates are merged")] = 65_536
+    private_bytes: Annotated[int, Meta(ge=1024, le=268_435_456, description="unread, before it is closed")] = 1_048_576
+    stalled_s: Annotated[Seconds, Meta(description="reading nothing for so long closes the connection")] = 30
+    ping_s: Annotated[Seconds, Meta(description="pings are apart")] = 20
+    pong_s: Annotated[Seconds, Meta(description="how long a pong may take")] = 20
+    max_subscriptions: Annotated[Count, Meta(description="of one connection")] = 100
+    commands_per_s: Annotated[float, Meta(ge=0, description="of one connection; 0: no limit")] = 50
+    commands_burst: Annotated[Count, Meta(description="of them at once")] = 200
+    commands_at_once: Annotated[Count, Meta(description="of one connection under way")] = 64
+    connections_per_user: Annotated[Count, Meta(description="open at a time")] = 20
+    connections_per_address: Annotated[Count, Meta(description="open at a time")] = 200
+    max_connections: Annotated[Count, Meta(description="open at a time, in all")] = 10_000
 
 
 class DatabaseSection(Section, frozen=True, kw_only=True):
@@ -43,6 +64,22 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
     commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 10
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
+
+
+RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+")]
+
+
+class RedisSection(Section, frozen=True, kw_only=True):
+    """redis: what several processes share (rate limits); none given, each process counts by itself."""
+
+    url: Annotated[RedisUrl | None, Meta(description="redis://:password@host:6379/0; empty: not used")] = None
+    url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    pool_size: Annotated[Count, Meta(description="connections at most")] = 100
+    max_retries: Annotated[int, Meta(ge=0, le=10, description="repeats of a call within its time")] = 3
+    timeout_ms: Annotated[
+        int, Meta(ge=1, le=10_000, description="a slower Redis counts as away: the process goes on without it")
+    ] = 50
+    retry_every_s: Annotated[Seconds, Meta(description="between two looks for a Redis that went away")] = 1
 
 
 class WalletSection(Section, frozen=True, kw_only=True):
@@ -135,6 +172,12 @@ class RateLimitSection(Section, frozen=True, kw_only=True):
     address_burst: Annotated[Count, Meta(description="of them at once")] = 1_000
 
 
+class MonitoringSection(Section, frozen=True, kw_only=True):
+    """monitoring: what can be watched."""
+
+    prometheus_enabled: Annotated[bool, Meta(description="serve GET /metrics on server.metrics_port")] = True
+
+
 class LoggingSection(Section, frozen=True, kw_only=True):
     """logging: structured lines on standard error."""
 
@@ -148,10 +191,13 @@ class Config(Section, frozen=True, kw_only=True):
 
     environment: Annotated[str, Meta(description="name of the installation, shown in logs")] = "development"
     server: ServerSection = ServerSection()
+    websocket: WebSocketSection = WebSocketSection()
     database: DatabaseSection = DatabaseSection()
+    redis: RedisSection = RedisSection()
     wallet: WalletSection = WalletSection()
     matching: MatchingSection = MatchingSection()
     settlement: SettlementSection = SettlementSection()
     auth: AuthSection = AuthSection()
     rate_limit: RateLimitSection = RateLimitSection()
     logging: LoggingSection = LoggingSection()
+    monitoring: MonitoringSection = MonitoringSection()

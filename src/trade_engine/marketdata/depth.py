@@ -10,7 +10,6 @@ from typing import Final
 from trade_engine.domain.enums import Side
 from trade_engine.domain.events import Event, EventFlag, EventKind
 
-
 #: Changed levels remembered a market, for readers that lag behind.
 _CHANGES_MAX: Final = 20_000
 
@@ -102,6 +101,10 @@ class Depth:
         """The best price of a side in ticks; 0 if it is empty."""
         prices = self._prices[side]
         return 0 if not prices else prices[-1] if side is Side.BUY else prices[0]
+
+    def count(self, side: Side) -> int:
+        """How many levels a side has."""
+        return len(self._prices[side])
 
     def levels(self, side: Side, count: int) -> list[tuple[int, int, int]]:
         """The best ``count`` levels of a side, best first: (price, lots, orders)."""

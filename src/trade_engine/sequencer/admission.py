@@ -271,7 +271,9 @@ class Admission:
                 self._later_release(tickets)
             raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed") from error
         refused = {
-            r.order_id: _refusal(r, outcome) for r, outcome in zip(reserves, outcomes, strict=True) if not outcome.ok
+            r.order_id: wallet_refusal(r, outcome)
+            for r, outcome in zip(reserves, outcomes, strict=True)
+            if not outcome.ok
         }
         for ticket in tickets:
             if ticket.order and (refusal := refused.get(ticket.order.order_id)):
@@ -320,10 +322,10 @@ def funds_needed(request: PlaceOrder, market: Market, book: Book) -> tuple[int, 
     return flags, notional, initial_hold(request.side, request.quantity, notional, rate, market.fee_asset)
 
 
-def _refusal(reserve: Reserve, outcome: WalletOutcome) -> EngineError:
-    """What the wallet's refusal means to the one who placed the order."""
+def wallet_refusal(reserve: Reserve, outcome: WalletOutcome) -> EngineError:
+    """What the wallet's refusal means to the one who placed or amended the order."""
     if outcome.code == "STALE_EPOCH":
-        return Unavailable("ENGINE_UNAVAILABLE", "another engine took over, nothing was placed")
+        return Unavailable("ENGINE_UNAVAILABLE", "another engine took over, nothing was done")
     unfunded = outcome.code in ("INSUFFICIENT_BALANCE", "USER_NOT_FOUND")
     return Refused(
         "INSUFFICIENT_BALANCE" if unfunded else outcome.code,

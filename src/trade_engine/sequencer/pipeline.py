@@ -61,6 +61,7 @@ class Sequencer:
         writer: the fenced connection.
         recover: takes over and builds memory from the database.
         on_committed: told, without waiting, after each commit (settlement wakes by it).
+        on_rebuilt: told after memory was built anew: a commit may have been missed.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Sequencer:
         limits: Limits,
         failpoints: Failpoints,
         on_committed: Callable[[Changes], None],
+        on_rebuilt: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
         self._recover = recover
@@ -78,6 +80,7 @@ class Sequencer:
         self._limits = limits
         self._failpoints = failpoints
         self._on_committed = on_committed
+        self._on_rebuilt = on_rebuilt
         self._queue: deque[Work] = deque()
         self._wake = asyncio.Event()
         self._admitting = 0
@@ -86,6 +89,8 @@ class Sequencer:
         #: When the batch under way was stamped; 0: none is under way.
         self._stamped_us = 0
         self.trouble: str | None = "starting"
+        #: Commands of the latest batch committed.
+        self.last_batch = 0
         self.stopped = False
 
     # ---- what callers use
@@ -293,6 +298,7 @@ class Sequencer:
 
     def _acknowledge(self, matched: Matched) -> None:
         """Step 4: only now do callers hear back."""
+        self.last_batch = len(matched.acknowledgements)
         for work, outcome in matched.acknowledgements:
             work.resolve(outcome)
 
@@ -371,6 +377,7 @@ class Sequencer:
                 delay_s = min(delay_s * 2, 1.0)
             else:
                 self.trouble = None
+                self._on_rebuilt()
                 return
 
     def _unavailable(self) -> Unavailable:

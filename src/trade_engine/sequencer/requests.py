@@ -1,11 +1,13 @@
 """What callers hand to the engine and get back: decoded, authenticated requests, in integers."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from trade_engine.domain.enums import MarketState
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
 from trade_engine.marketdata.candles import Candle
 from trade_engine.sequencer.amending import Amendment
+from trade_engine.sequencer.memory import MarketView
 
 
 class Placed(NamedTuple):
@@ -47,6 +49,31 @@ class CandlesView(NamedTuple):
     committed_us: int
 
 
+class MarketStatus(NamedTuple):
+    """Where a market is."""
+
+    symbol: str
+    state: MarketState
+    #: Its last committed event.
+    sequence: int
+
+
+class EngineStatus(NamedTuple):
+    """Where the engine is, for its operators."""
+
+    #: What is wrong; None: it works.
+    trouble: str | None
+    epoch: int
+    #: Of the last command committed; 0 while there is no memory.
+    sequence: int
+    #: Wishes that wait for a batch.
+    waiting: int
+    #: Commands of the latest batch.
+    last_batch: int
+    live_orders: int
+    markets: list[MarketStatus]
+
+
 class Engine(Protocol):
     """What the API may ask of the engine; every method raises ``domain.errors.EngineError``."""
 
@@ -72,6 +99,12 @@ class Engine(Protocol):
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""
 
+    def is_live(self, order_id: str) -> bool:
+        """Whether a committed order can still trade; Unavailable while the engine builds its memory."""
+
+    def view(self, symbol: str) -> MarketView:
+        """What is committed of a market, for readers of changes."""
+
     def depth(self, symbol: str, levels: int) -> DepthView:
         """The committed book of a market."""
 
@@ -83,6 +116,18 @@ class Engine(Protocol):
 
         There is none for a time when nothing traded.
         """
+
+    async def list_market(self, market: Market) -> Market:
+        """List a new market; its number is given by the engine.  Returns when it takes orders."""
+
+    async def change_market(self, symbol: str, **terms: Any) -> Market:
+        """Change fees, limits or rules of a market; MarketError if they contradict each other."""
+
+    async def set_market_state(self, symbol: str, state: MarketState) -> None:
+        """Open, halt or close a market; returns after the commit."""
+
+    def status(self) -> EngineStatus:
+        """Where the engine is, at once, also while it is in trouble."""
 
     def condition(self) -> dict[str, str]:
         """Health by name (``engine``, ``database``, ``wallet``): ``"ok"`` or what is wrong, at once, without I/O."""

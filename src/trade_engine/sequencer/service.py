@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -13,7 +14,7 @@ from trade_engine.domain.enums import MarketState, OrderStatus, Reason, Side
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused, Unavailable
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
-from trade_engine.sequencer.admission import Admission, Replay
+from trade_engine.sequencer.admission import Admission, Replay, wallet_refusal
 from trade_engine.sequencer.amending import Amendment, amend_work, check_amendment, extra_funds
 from trade_engine.sequencer.bookkeeping import Instruction, Outcome
 from trade_engine.sequencer.clock import Clock
@@ -21,7 +22,7 @@ from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.orphans import orphan_instructions
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.recovery import configure_command, configure_commands
-from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
+from trade_engine.sequencer.requests import CandlesView, DepthView, EngineStatus, MarketStatus, Placed, TickerView
 from trade_engine.sequencer.work import cancel_work, command_work, release_work
 from trade_engine.storage.candles import candles_between
 from trade_engine.storage.markets import insert_market, update_market
@@ -141,6 +142,8 @@ class EngineService:
         order = await self.order(order_id, user_id)
         if order.status is OrderStatus.CANCELLED:
             return order
+        if outcome is not None and outcome.refusal in (Reason.MARKET_HALTED, Reason.MARKET_CLOSED):
+            raise Refused(outcome.refusal.name, "the market takes no cancels now", order_id=order_id)
         raise Refused(
             "ORDER_NOT_CANCELLABLE",
             f"the order is {order.status.name}",
@@ -167,7 +170,7 @@ class EngineService:
             except WalletUnavailable as error:
                 raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was changed") from error
             if not reserved.ok:
-                raise Refused(reserved.code, "the wallet refused to reserve the difference", asset=asset)
+                raise wallet_refusal(reserve, reserved)
         work = amend_work(order_id, user_id, change, wanted, extra)
         unused = Instruction("RELEASE", None, order_id, order.user_id, asset, extra, "amendment found no order")
         try:
@@ -200,7 +203,7 @@ class EngineService:
         user = 0 if user_id is None else memory.traders.get(user_id)
         if user is None:
             return 0
-        markets = [self._view(symbol).market] if symbol else list(memory.markets.values())
+        markets = [self.view(symbol).market] if symbol else list(memory.markets.values())
         reason = Reason.MASS_CANCEL if user_id is not None else Reason.ADMIN_REQUEST
         ended = 0
         for market in markets:
@@ -225,8 +228,11 @@ class EngineService:
         """
         memory = self._sequencer.memory
         if market.symbol in memory.by_symbol:
-            raise Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=market.symbol)
-        row = await insert_market(self._pool, market, managed=True)
+            raise _listed_already(market.symbol)
+        try:
+            row = await insert_market(self._pool, market, managed=True)
+        except asyncpg.UniqueViolationError as error:
+            raise _listed_already(market.symbol) from error
         listed = msgspec.structs.replace(market, market_id=row["market_id"])
         self._sequencer.memory.add_market(listed)
         await self._tell(configure_command(listed))
@@ -243,7 +249,7 @@ class EngineService:
         fixed = sorted(terms.keys() & {"market_id", "symbol", "base", "quote", "tick_size", "lot_size", "state"})
         if fixed:
             raise Refused("MARKET_FIXED", f"{fixed[0]} of a market cannot be changed", field=fixed[0])
-        changed = msgspec.structs.replace(self._view(symbol).market, **terms)
+        changed = msgspec.structs.replace(self.view(symbol).market, **terms)
         await update_market(self._pool, changed)
         self._sequencer.memory.replace_market(changed)
         await self._tell(configure_command(changed))
@@ -256,8 +262,10 @@ class EngineService:
 
     async def set_market_state(self, symbol: str, state: MarketState) -> None:
         """Open, halt or close a market; returns after the commit."""
-        market = self._view(symbol).market
+        market = self.view(symbol).market
         await self._tell(Command(CommandKind.SET_STATE, 0, 0, market.market_id, state=state))
+        now = self.view(symbol).market
+        self._sequencer.memory.replace_market(msgspec.structs.replace(now, state=state))
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order; see ``requests.Engine``."""
@@ -266,9 +274,13 @@ class EngineService:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    def is_live(self, order_id: str) -> bool:
+        """Whether a committed order can still trade."""
+        return order_id in self._sequencer.memory.live.by_id
+
     def depth(self, symbol: str, levels: int) -> DepthView:
         """The committed book of a market, units of 1e-8."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         tick, lot = view.market.tick_size, view.market.lot_size
         bids, asks = (
             [(price * tick, lots * lot, orders) for price, lots, orders in view.depth.levels(side, levels)]
@@ -278,7 +290,7 @@ class EngineService:
 
     def ticker(self, symbol: str) -> TickerView:
         """The committed ticker of a market."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         day = view.ticker
         day.advance(self._clock.now_us())
         tick = view.market.tick_size
@@ -296,7 +308,7 @@ class EngineService:
 
     async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:
         """Candles of a market; see ``requests.Engine``."""
-        view = self._view(symbol)
+        view = self.view(symbol)
         committed_us = self._sequencer.committed_us
         held = view.candles.between(interval, start_us, end_us, limit)
         oldest_us = view.candles.oldest_us(interval)
@@ -307,18 +319,47 @@ class EngineService:
             held = await candles_between(self._pool, market_id, interval, start_us, end_us, left) + held
         return CandlesView(held, committed_us)
 
+    def status(self) -> EngineStatus:
+        """Where the engine is."""
+        sequencer = self._sequencer
+        try:
+            memory = sequencer.memory
+        except Unavailable:
+            return EngineStatus(sequencer.trouble, self._epoch(), 0, sequencer.waiting, sequencer.last_batch, 0, [])
+        markets = [
+            MarketStatus(view.market.symbol, view.market.state, view.depth.sequence) for view in memory.views.values()
+        ]
+        return EngineStatus(
+            sequencer.trouble,
+            self._epoch(),
+            memory.sequence,
+            sequencer.waiting,
+            sequencer.last_batch,
+            len(memory.live),
+            markets,
+        )
+
     def condition(self) -> dict[str, str]:
         """Health by name."""
         trouble = self._sequencer.trouble
         database = trouble if trouble and trouble.startswith("database") else "ok"
         return {"engine": trouble or "ok", "database": database}
 
-    def _view(self, symbol: str) -> MarketView:
+    def view(self, symbol: str) -> MarketView:
+        """What is committed of a market.
+
+        Raises:
+            InvalidRequest: INVALID_SYMBOL; Unavailable: the engine builds its memory.
+        """
         memory = self._sequencer.memory
         market = memory.by_symbol.get(symbol)
         if market is None:
             raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=symbol)
         return memory.views[market.market_id]
+
+
+def _listed_already(symbol: str) -> Refused:
+    return Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=symbol)
 
 
 def _not_amendable(order: Order) -> Refused:

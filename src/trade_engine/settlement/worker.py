@@ -72,7 +72,8 @@ class SettlementWorker:
     """Carries out wallet instructions; one ``run`` at a time.
 
     ``clock_us`` gives the time, ``chance`` a number from 0 to 1 that spreads waits.  ``on_settled`` and ``on_failed``
-    are told after the database knows; they must be quick and must not raise.
+    are told after the database knows, ``on_released`` of users whose funds were released; they must be quick and must
+    not raise.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class SettlementWorker:
         chance: Callable[[], float],
         on_settled: Callable[[Sequence[SettledTrade]], None] | None = None,
         on_failed: Callable[[Sequence[FailedTrade]], None] | None = None,
+        on_released: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
         self.counts = SettlementCounts()
         self._store = InstructionStore(pool)
@@ -94,6 +96,7 @@ class SettlementWorker:
         self._chance = chance
         self._on_settled = on_settled
         self._on_failed = on_failed
+        self._on_released = on_released
         self._cursor = 0
         self._retry_us = 0
         self._in_hand: set[int] = set()
@@ -205,6 +208,8 @@ class SettlementWorker:
         self.counts.released += len(done) - len(settled)
         if settled and self._on_settled is not None:
             self._on_settled(settled)
+        if self._on_released is not None:
+            self._on_released([release.user_id for item in done if isinstance(release := item.work, Release)])
 
     async def _refuse(self, refused: Sequence[tuple[Instruction, Outcome]]) -> None:
         now_us = self._clock_us()

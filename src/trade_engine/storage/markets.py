@@ -37,7 +37,7 @@ async def sync_markets(connection: Connection, configured: Sequence[Market]) -> 
                 f"matching.markets {market.symbol}: tick_size and lot_size are {row['tick_size']} and"
                 f" {row['lot_size']} in the database and cannot be changed"
             )
-        named = msgspec.structs.replace(market, market_id=row["market_id"])
+        named = msgspec.structs.replace(market, market_id=row["market_id"], state=MarketState[row["state"]])
         synced.append((market_from_row(row) if row["managed"] else named, row))
     return synced + [(market_from_row(row), row) for row in known.values()]
 

@@ -13,7 +13,8 @@ from tests.integration.api.memory_engine import MemoryEngine
 from trade_engine.api.app import create_app
 from trade_engine.api.auth.tokens import TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
-from trade_engine.api.limits import LocalLimits
+from trade_engine.api.call import Services
+from trade_engine.api.limits import Limits, LocalLimits
 from trade_engine.api.server import ApiServer
 from trade_engine.api.settings import ApiSettings, LimitSettings, RateLimit, ServerSettings, TokenSettings
 from trade_engine.api.settings import VerificationKey as Key
@@ -51,7 +52,7 @@ def start(pool: asyncpg.Pool) -> Start:
     """Starts the API with the settings a test wants."""
 
     @contextlib.asynccontextmanager
-    async def run(limits: LimitSettings = UNLIMITED, **settings: Any) -> AsyncIterator[Api]:
+    async def run(limits: LimitSettings | Limits = UNLIMITED, **settings: Any) -> AsyncIterator[Api]:
         engine, wallet = MemoryEngine(), MemoryWallet()
 
         async def pending(user_id: str) -> dict[str, int]:
@@ -59,9 +60,10 @@ def start(pool: asyncpg.Pool) -> Start:
 
         verifier = TokenVerifier(TokenSettings(keys=(Key(key=SECRET),)))
         office = BackOffice(pool, DeadLetters(pool, wallet), Reconciler(pool, wallet, lambda: 0))
-        app = create_app(
-            engine, wallet, Queries(pool), verifier, LocalLimits(limits), ApiSettings(**settings), pending, office
-        )
+        counted = LocalLimits(limits) if isinstance(limits, LimitSettings) else limits
+        shown = ApiSettings(**settings)
+        services = Services(engine, wallet, Queries(pool), verifier, counted, shown, pending, office)
+        app = create_app(services)
         server = ApiServer(app, ServerSettings(port=0, shutdown_timeout_s=1))
         await server.start()
         try:

@@ -1,8 +1,11 @@
 """An engine in memory, for tests of the HTTP layer: it keeps orders, crosses equal prices, and fails on demand."""
 
 import asyncio
+from typing import Any
 
-from trade_engine.domain.enums import OrderStatus, Reason, Side
+import msgspec
+
+from trade_engine.domain.enums import MarketState, OrderStatus, Reason, Side
 from trade_engine.domain.errors import NotFound, Refused
 from trade_engine.domain.ids import trade_uuid, uuid7
 from trade_engine.domain.market import Market, default_markets
@@ -11,7 +14,8 @@ from trade_engine.domain.rules import check_order
 from trade_engine.domain.scale import UNIT
 from trade_engine.marketdata.candles import Candle, Candles
 from trade_engine.sequencer.amending import Amendment
-from trade_engine.sequencer.requests import CandlesView, DepthView, Placed, TickerView
+from trade_engine.sequencer.memory import MarketView
+from trade_engine.sequencer.requests import CandlesView, DepthView, EngineStatus, MarketStatus, Placed, TickerView
 
 START_US = 1_767_225_600_000_000
 
@@ -101,7 +105,7 @@ class MemoryEngine:
         ended = [
             order.order_id
             for order in self.orders.values()
-            if order.user_id == user_id and order.status.is_open and chosen in (None, order.market_id)
+            if user_id in (None, order.user_id) and order.status.is_open and chosen in (None, order.market_id)
         ]
         for order_id in ended:
             await self.cancel(order_id, user_id)
@@ -114,6 +118,14 @@ class MemoryEngine:
         if order is None or (user_id is not None and order.user_id != user_id):
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
+
+    def is_live(self, order_id: str) -> bool:
+        """Whether it is open."""
+        return order_id in self.orders and self.orders[order_id].status.is_open
+
+    def view(self, symbol: str) -> MarketView:
+        """A market where nothing happened: streams are tested on the real engine."""
+        return MarketView(self.markets[symbol])
 
     def depth(self, symbol: str, levels: int) -> DepthView:
         """Every open order a level of its own."""
@@ -142,6 +154,32 @@ class MemoryEngine:
                     Candle(t.executed_us, t.price, t.price, t.price, t.price, t.quantity, t.notional, 1, t.sequence)
                 )
         return CandlesView(fold.between(interval, start_us, end_us, limit), START_US)
+
+    async def list_market(self, market: Market) -> Market:
+        """Keep it."""
+        if market.symbol in self.markets:
+            raise Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=market.symbol)
+        listed = msgspec.structs.replace(market, market_id=len(self.markets) + 1)
+        self.markets[market.symbol] = listed
+        return listed
+
+    async def change_market(self, symbol: str, **terms: Any) -> Market:
+        """Change what is given, but its scales."""
+        if "tick_size" in terms:
+            raise Refused("MARKET_FIXED", "tick_size of a market cannot be changed", field="tick_size")
+        self.markets[symbol] = msgspec.structs.replace(self.markets[symbol], **terms)
+        return self.markets[symbol]
+
+    async def set_market_state(self, symbol: str, state: MarketState) -> None:
+        """Keep it."""
+        await self._meet_trouble()
+        self.markets[symbol] = msgspec.structs.replace(self.markets[symbol], state=state)
+
+    def status(self) -> EngineStatus:
+        """How many orders there are."""
+        markets = [MarketStatus(market.symbol, market.state, 0) for market in self.markets.values()]
+        live = sum(order.status.is_open for order in self.orders.values())
+        return EngineStatus(None, 1, self._sequence, 0, 1, live, markets)
 
     def condition(self) -> dict[str, str]:
         """What the test says."""

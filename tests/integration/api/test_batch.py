@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 
+from tests.harness.redis import TestRedis
 from tests.integration.api.conftest import UNLIMITED, Api, Start
 from tests.integration.api.test_requests import ORDER, problem
 from trade_engine.api.settings import LimitSettings, RateLimit
+from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
 from trade_engine.domain.errors import Unavailable
 
 PATH = "/api/v1/orders/batch"
@@ -104,3 +106,20 @@ async def test_users_of_one_address_are_bounded_together(start: Start) -> None:
         assert answers[3].headers["x-ratelimit-limit"] == "3"
         assert [answer.headers["x-ratelimit-limit"] for answer in answers[:3]] == ["5"] * 3
         assert (await api.http.get("/api/v1/time")).status_code == 200
+
+
+async def test_redis_counts_for_the_api_and_may_go_away(start: Start, own_redis: TestRedis) -> None:
+    limits = RedisLimits(RedisSettings(url=own_redis.url, timeout_ms=500, retry_every_s=60), limited(3))
+    await limits.start()
+    try:
+        async with start(limits) as api:
+            headers = api.headers()
+            assert (await send(api, [ORDER] * 2, headers)).headers["x-ratelimit-remaining"] == "1"
+            assert problem(await send(api, [ORDER] * 2, headers)) == (429, "RATE_LIMITED")
+            assert (await api.http.get("/health/ready")).json()["redis"] == "ok"
+            own_redis.stop()
+            assert (await send(api, [ORDER] * 2, headers)).status_code == 200
+            ready = await api.http.get("/health/ready")
+            assert (ready.status_code, ready.json()["redis"]) == (200, "degraded")
+    finally:
+        await limits.aclose()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from trade_engine.api.rest.account import BalanceView, read_balances
+from trade_engine.api.rest.account import BalanceView
 from trade_engine.api.schemas import show_order, show_own_trade
 from trade_engine.api.settings import StreamSettings
 from trade_engine.api.ws.hub import Reader
@@ -74,16 +74,14 @@ class Accounts:
         for order in orders:
             account = accounts.get(order.user_id)
             if account is not None:
-                self._tell(account, ORDERS, lambda order=order: show_order(order, self._market(order.market_id)))
+                if account.readers[ORDERS]:
+                    self._tell(account, ORDERS, show_order(order, self._market(order.market_id)))
                 self.moved((order.user_id,))
         for trade in trades:
             for user_id in {trade.buyer_user_id, trade.seller_user_id}:
                 account = accounts.get(user_id)
-                if account is not None:
-                    market = self._market(trade.market_id)
-                    self._tell(
-                        account, FILLS, lambda u=user_id, t=trade, m=market: show_own_trade(t, m, u)
-                    )  # fmt: skip
+                if account is not None and account.readers[FILLS]:
+                    self._tell(account, FILLS, show_own_trade(trade, self._market(trade.market_id), user_id))
 
     def moved(self, users: Iterable[str]) -> None:
         """Say that these users' balances may have changed."""
@@ -141,12 +139,10 @@ class Accounts:
 
     # ---- telling
 
-    def _tell(self, account: Account, channel: str, show: Callable[[], Any]) -> None:
-        readers = account.readers[channel]
-        if readers:
-            rest = b'"data":' + encode(show())
-            for reader in readers:
-                self._put(readers, channel, reader, rest)
+    def _tell(self, account: Account, channel: str, content: Any) -> None:
+        readers, rest = account.readers[channel], b'"data":' + encode(content)
+        for reader in readers:
+            self._put(readers, channel, reader, rest)
 
     def _put(self, readers: dict[Reader, int], channel: str, reader: Reader, rest: bytes) -> None:
         readers[reader] = sequence = readers[reader] + 1
@@ -183,4 +179,4 @@ class Accounts:
         account.balances = {row.asset: row for row in rows}
         changed = [row for row in rows if known.get(row.asset) != row]
         if changed:
-            self._tell(account, BALANCES, lambda: changed)
+            self._tell(account, BALANCES, changed)

@@ -11,18 +11,21 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from trade_engine.api.rest.market import show_candle, show_ticker
-from trade_engine.api.schemas import TradeView, show_trade
+from trade_engine.api.rest.market import show_ticker
+from trade_engine.api.schemas import show_candle, show_trade
 from trade_engine.api.ws.messages import channel_frame
 from trade_engine.domain.enums import Side
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Trade
 from trade_engine.domain.scale import format_price, format_units
+from trade_engine.marketdata.depth import Depth
 from trade_engine.sequencer.memory import MarketView
 from trade_engine.sequencer.requests import TickerView
 
 #: Trades that a snapshot, or a reader that comes back, is shown.
 RECENT_TRADES: Final = 50
+#: Levels a side of a snapshot; deeper ones are told of as they change.
+SNAPSHOT_LEVELS: Final = 10_000
 _CHECKED_LEVELS: Final = 10
 
 
@@ -54,23 +57,47 @@ class Group(ABC):
         """What a reader who has all up to ``position`` lacks of what the group's position says."""
 
 
+class BookImage:
+    """The last snapshot of a market's book, kept so that many new readers cost little: a late one gets the changes too.
+
+    A snapshot of a deep book takes milliseconds, which the engine's loop cannot give for every subscription.
+    """
+
+    def __init__(self) -> None:
+        self._frame = b""
+        self._sequence = -1
+        self._levels = 0
+
+    def frames(self, group: "DepthGroup", depth: Depth) -> bytes:
+        """A snapshot, and what changed since it was made, if that is little."""
+        changes = depth.changes_since(self._sequence)
+        if changes is None or 4 * len(changes) > self._levels:
+            self._frame, self._levels = group.render()
+            self._sequence = depth.sequence
+        return self._frame + (group.catch_up(self._sequence) or b"")
+
+
 class DepthGroup(Group):
     """The whole book: a snapshot, then changes of levels without a gap."""
 
-    def __init__(self, view: Callable[[], MarketView]) -> None:
+    def __init__(self, view: Callable[[], MarketView], image: BookImage) -> None:
         super().__init__("depth", view)
+        self._image = image
         self.position = view().depth.sequence
 
     def snapshot(self) -> bytes:
-        """All levels."""
+        """The book as it is at ``position``."""
+        return self._image.frames(self, self._view().depth)
+
+    def render(self) -> tuple[bytes, int]:
+        """A snapshot, made anew, and how many levels it has."""
         depth = self._view().depth
-        rows = {side: depth.levels(side, 1 << 30) for side in (Side.BUY, Side.SELL)}
-        content = {
-            "bids": [self._level(price, lots) for price, lots, _ in rows[Side.BUY]],
-            "asks": [self._level(price, lots) for price, lots, _ in rows[Side.SELL]],
-        }
+        bids, asks = (
+            [self._level(price, lots) for price, lots, _ in depth.levels(side, SNAPSHOT_LEVELS)]
+            for side in (Side.BUY, Side.SELL)
+        )
         head = {"first_sequence": depth.sequence, "sequence": depth.sequence, "checksum": self._checksum()}
-        return channel_frame({**self._head, **head, "snapshot": True}, content)
+        return channel_frame({**self._head, **head, "snapshot": True}, {"bids": bids, "asks": asks}), len(bids + asks)
 
     def update(self) -> bytes | None:
         """Changed levels since the last update."""
@@ -89,7 +116,7 @@ class DepthGroup(Group):
             return None
         changes = depth.changes_since(position)
         if changes is None:
-            return self.snapshot()
+            return self.render()[0]
         if not changes:
             return None
         bids = [self._level(price, lots) for side, price, lots in changes if side == Side.BUY]
@@ -164,7 +191,7 @@ class LevelsGroup(StateGroup):
         }
 
     def _frame(self, more: dict[str, Any]) -> bytes:
-        return super()._frame({"snapshot": True})
+        return super()._frame({**more, "snapshot": True})
 
 
 class BookGroup(StateGroup):
@@ -199,18 +226,31 @@ class TickerGroup(StateGroup):
 
 
 class CandlesGroup(StateGroup):
-    """The running candle of an interval."""
+    """The running candle of an interval; when the next one begins, first how it ended."""
 
     def __init__(self, view: Callable[[], MarketView], interval: str, pause_ms: float) -> None:
         self._interval = interval
         self.pause_ms = pause_ms
+        self._start_us = 0
         super().__init__("candles", view)
         self._head["interval"] = interval
 
     def _state(self) -> Any:
-        view = self._view()
-        candle = view.candles.running(self._interval)
-        return None if candle is None else show_candle(candle, view.market, self._interval)
+        candle = self._view().candles.running(self._interval)
+        if candle is None:
+            return None
+        self._start_us = candle.start_us
+        return show_candle(candle, self._market, self._interval, 0)
+
+    def update(self) -> bytes | None:
+        """The running candle, if something traded; the end of the one before it, if it is new."""
+        start_us, running = self._start_us, super().update()
+        if running is None or start_us in (0, self._start_us):
+            return running
+        ended = self._view().candles.between(self._interval, start_us, start_us + 1, 1)
+        head = {**self._head, "sequence": self._view().depth.sequence}
+        shown = [show_candle(candle, self._market, self._interval, self._start_us) for candle in ended]
+        return b"".join(channel_frame(head, candle) for candle in shown) + running
 
 
 class TradesGroup(Group):
@@ -241,25 +281,25 @@ class TradesGroup(Group):
         dropped = missing - len(trades)
         return self._frame(trades, {"dropped": dropped} if dropped else {})
 
-    def _frame(self, trades: Sequence[TradeView], more: dict[str, Any]) -> bytes:
-        return channel_frame({**self._head, "sequence": self._view().depth.sequence, **more}, trades)
+    def _frame(self, trades: Sequence[Trade], more: dict[str, Any]) -> bytes:
+        market, sequence = self._market, self._view().depth.sequence
+        shown = [show_trade(trade, market) for trade in trades]
+        return channel_frame({**self._head, "sequence": sequence, **more}, shown)
 
 
 class Tape:
     """The latest trades of a market, oldest first, and how many there have been."""
 
     def __init__(self, keep: int = 200) -> None:
-        self._views: deque[TradeView] = deque(maxlen=keep)
-        self._last_sequence = 0
+        self._trades: deque[Trade] = deque(maxlen=keep)
         self.count = 0
 
-    def add(self, trade: Trade, market: Market) -> None:
+    def add(self, trade: Trade) -> None:
         """Take in a committed trade; one that is known already changes nothing."""
-        if trade.sequence > self._last_sequence:
-            self._last_sequence = trade.sequence
-            self._views.append(show_trade(trade, market))
+        if not self._trades or trade.sequence > self._trades[-1].sequence:
+            self._trades.append(trade)
             self.count += 1
 
-    def latest(self, count: int) -> list[TradeView]:
+    def latest(self, count: int) -> list[Trade]:
         """The newest ``count``, or as many as are kept, oldest first."""
-        return list(islice(self._views, max(0, len(self._views) - count), None))
+        return list(islice(self._trades, max(0, len(self._trades) - count), None))

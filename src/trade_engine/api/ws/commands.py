@@ -88,9 +88,9 @@ class _Head(msgspec.Struct):
     id: Any = None
 
 
-_decode = msgspec.json.Decoder(
+_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(
     Ping | Auth | Subscribe | Unsubscribe | Place | Cancel | Amend | CancelAll | CancelOnDisconnect
-).decode
+)
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
@@ -111,7 +111,7 @@ def read_command(message: bytes) -> Command:
         UnreadableCommand: with INVALID_JSON, INVALID_BODY, UNKNOWN_COMMAND, UNKNOWN_FIELD or MISSING_FIELD.
     """
     try:
-        return _decode(message)
+        return _decoder.decode(message)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _explain(message, str(error)) from error
 

@@ -17,6 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from trade_engine.api.problems import status_of
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.errors import EngineError
 
@@ -91,6 +92,7 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whatever the reason."""
+        del exc
         self._known.discard(self)
         self._end()
 
@@ -111,14 +113,23 @@ class StreamConnection(asyncio.Protocol):
             return
         peer = self._transport.get_extra_info("peername")
         self.address = self._server.address_of(peer, request.headers)
+        self._transport.pause_reading()
+        self._server.run(self._admit(response, request.headers, parse_qs(target.query).get("token", [])))
+
+    async def _admit(self, response: Response, headers: Headers, tokens: list[str]) -> None:
+        """Let the client in, if it may come in."""
         try:
-            principal = self._server.login_of(request.headers, parse_qs(target.query).get("token", []))
-            self.session = self._server.admit(self, principal)
+            await self._server.take_public_request(self.address)
+            principal = await self._server.login_of(headers, tokens, self.address)
+            if not self._transport.is_closing():
+                self.session = self._server.admit(self, principal)
         except EngineError as error:
-            status = self._server.status_of(error)
-            self._reject(status, error.code, error.message)
-            return
-        self._wire.send_response(response)
+            self._reject(status_of(error), error.code, error.message)
+        else:
+            self._wire.send_response(response)
+        self._write_wire()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _reject(self, status: int, code: str, message: str) -> None:
         body = self._server.refusal(code, message)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from trade_engine.api.settings import StreamSettings
 from trade_engine.api.ws.channels import (
     BookGroup,
+    BookImage,
     CandlesGroup,
     DepthGroup,
     Group,
@@ -74,6 +75,7 @@ class Hub:
         self._behind: dict[Reader, dict[Topic, int]] = {}
         self._by_symbol: dict[str, set[Topic]] = {}
         self._tapes: dict[str, Tape] = {}
+        self._images: dict[str, BookImage] = {}
         self._marked: set[Topic] = set()
         #: When channels with a pause may be updated again, and those of them that something happened to.
         self._not_before: dict[Topic, float] = {}
@@ -92,7 +94,7 @@ class Hub:
         """Take in what a batch changed, or what was missed: these markets, and these trades, oldest first."""
         for trade in trades:
             market = self._engine.market(trade.market_id)
-            self._tape(market.symbol).add(trade, market)
+            self._tape(market.symbol).add(trade)
         for symbol in symbols:
             self._marked |= self._by_symbol.get(symbol, _NOTHING)
         if self._marked and self._timer is None and not self._outgoing:
@@ -143,7 +145,11 @@ class Hub:
             if group is None:
                 continue
             self._update(topic)
-            frame = group.catch_up(position)
+            try:
+                frame = group.catch_up(position)
+            except Unavailable:
+                self._behind.setdefault(reader, {})[topic] = position
+                continue
             if frame is not None:
                 self._queue(reader, frame)
         self._send()
@@ -162,7 +168,8 @@ class Hub:
         view = lambda: self._engine.view(symbol)  # noqa: E731
         pause_ms = self._settings.statistics_ms
         if channel == "depth":
-            return LevelsGroup(view, int(detail)) if detail else DepthGroup(view)
+            image = self._images.setdefault(symbol, BookImage())
+            return LevelsGroup(view, int(detail)) if detail else DepthGroup(view, image)
         if channel == "book":
             return BookGroup(view)
         if channel == "ticker":

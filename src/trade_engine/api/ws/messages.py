@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from websockets.frames import Frame, Opcode
 
+from trade_engine.api.problems import describe
 from trade_engine.domain.errors import EngineError
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
@@ -28,6 +29,5 @@ def response_frame(op: str | None, command_id: str | int | None, content: Any) -
 
 def failure_frame(op: str | None, command_id: str | int | None, error: EngineError) -> bytes:
     """The answer to a command that was refused."""
-    details = {name: value for name, value in error.details.items() if value is not None}
-    problem = {"code": error.code, "message": error.message, "details": details}
-    return text_frame(encode({"type": "response", "op": op, "id": command_id, "success": False, "error": problem}))
+    content = {"type": "response", "op": op, "id": command_id, "success": False, "error": describe(error)}
+    return text_frame(encode(content))

@@ -11,10 +11,11 @@ from websockets.datastructures import Headers
 
 from trade_engine.api.auth.tokens import Principal
 from trade_engine.api.call import Services
-from trade_engine.api.problems import RateLimited, TooMany, Unauthorized, status_of
+from trade_engine.api.limits import Demand
+from trade_engine.api.problems import RateLimited, TooMany, Unauthorized
 from trade_engine.api.rest.account import read_balances
 from trade_engine.api.schemas import OrderView, show_order
-from trade_engine.api.settings import ORDERS, StreamSettings
+from trade_engine.api.settings import ADDRESS, ORDERS, PUBLIC, QUERIES, StreamSettings
 from trade_engine.api.ws.accounts import Accounts
 from trade_engine.api.ws.commands import Auth
 from trade_engine.api.ws.connection import TOO_MANY, StreamConnection
@@ -22,7 +23,7 @@ from trade_engine.api.ws.hub import Hub
 from trade_engine.api.ws.messages import encode
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.enums import OrderStatus
-from trade_engine.domain.errors import EngineError, InvalidRequest
+from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.orders import Order, Trade
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,6 @@ class StreamServer:
         self.settings = settings
         self.address_of = address_of
         self.now_s = clock
-        self.status_of = status_of
         self.hub = Hub(services.engine, settings)
         self.accounts = Accounts(services.market_of, lambda user_id: read_balances(services, user_id), settings)
         self._connections: dict[StreamConnection, str | None] = {}
@@ -67,8 +67,9 @@ class StreamServer:
         del config, app_state
         return StreamConnection(self, server_state)
 
-    def __len__(self) -> int:
-        """Connections that are open."""
+    @property
+    def connections(self) -> int:
+        """How many are open."""
         return len(self._connections)
 
     # ---- start and stop
@@ -210,12 +211,13 @@ class StreamServer:
 
     # ---- who it is
 
-    def login_of(self, headers: Headers, tokens: list[str]) -> Principal | None:
+    async def login_of(self, headers: Headers, tokens: list[str], address: str) -> Principal | None:
         """Who a handshake speaks for; None if it brings no token.
 
         Raises:
             Unauthorized: the token is not good.
         """
+        del address
         given = headers.get_all("Authorization")
         if not given and not tokens:
             return None
@@ -242,14 +244,23 @@ class StreamServer:
             Forbidden: SCOPE_MISSING.
         """
 
-    async def take_order_request(self, user_id: str) -> None:
-        """Count an order request against the limit that REST counts, too.
+    async def take_order_request(self, user_id: str, address: str) -> None:
+        """Count an order request against the limits that REST counts, too.
 
         Raises:
             RateLimited: there were too many.
         """
-        verdict = self.services.limiters[ORDERS].take(user_id)
-        if verdict is not None and not verdict.allowed:
-            raise RateLimited(verdict.retry_after_s)
+        await self._take(Demand(ORDERS, user_id), Demand(ADDRESS, address))
 
+    async def take_query(self, user_id: str, address: str) -> None:
+        """As ``take_order_request``, for what reads the database."""
+        await self._take(Demand(QUERIES, user_id), Demand(ADDRESS, address))
 
+    async def take_public_request(self, address: str) -> None:
+        """As ``take_order_request``, for handshakes and failed logins."""
+        await self._take(Demand(PUBLIC, address))
+
+    async def _take(self, *demands: Demand) -> None:
+        for verdict in await self.services.limits.take(demands):
+            if not verdict.allowed:
+                raise RateLimited(verdict.retry_after_s)

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from starlette.requests import Request
 
 from trade_engine.api.auth.tokens import TRADER, Principal
-from trade_engine.api.limits import Limiter
+from trade_engine.api.call import Call
+from trade_engine.api.limits import Demand, LocalLimits
 from trade_engine.api.problems import Forbidden, RateLimited, TooMany, Unauthorized
-from trade_engine.api.rest.orders import read_amendment, read_order_id, read_order_request, show_placed
-from trade_engine.api.schemas import show_order
-from trade_engine.api.settings import RateLimit
+from trade_engine.api.rest import orders
+from trade_engine.api.settings import ORDERS, LimitSettings, RateLimit
 from trade_engine.api.times import show_time
 from trade_engine.api.ws.accounts import BALANCES, FILLS, PRIVATE
 from trade_engine.api.ws.commands import (
@@ -62,7 +63,8 @@ class Session:
         self.principal = principal
         self._topics: set[Topic] = set()
         self._private: set[str] = set()
-        self._limiter = Limiter(RateLimit(server.settings.commands_per_s, server.settings.commands_burst), 1)
+        rate = RateLimit(server.settings.commands_per_s, server.settings.commands_burst)
+        self._limits = LocalLimits(LimitSettings(orders=rate, max_callers=1))
         self._running: set[asyncio.Task[None]] = set()
         self._unreadable = 0
         self._placed: set[str] = set()
@@ -86,10 +88,10 @@ class Session:
             return
         self._unreadable = 0
         op = str(command.__struct_config__.tag)
-        verdict = self._limiter.take("")
-        if verdict is not None and not verdict.allowed:
-            self._connection.send(failure_frame(op, command.id, RateLimited(verdict.retry_after_s)))
-            return
+        for verdict in self._limits.take_now([Demand(ORDERS, "")]):
+            if not verdict.allowed:
+                self._connection.send(failure_frame(op, command.id, RateLimited(verdict.retry_after_s)))
+                return
         if isinstance(command, Unsubscribe | Subscribe | Ping | CancelOnDisconnect) and not self._reads(command):
             self._answer_at_once(op, command)
             return
@@ -130,7 +132,7 @@ class Session:
             if isinstance(command, Auth):
                 content = await self._login(command)
             elif isinstance(command, Subscribe):
-                content, after = self._private_subscription(command)
+                content, after = await self._private_subscription(command)
             else:
                 content = await self._order_command(command)
             frame = response_frame(op, command.id, content)
@@ -160,7 +162,12 @@ class Session:
         return principal
 
     async def _login(self, command: Auth) -> dict[str, Any]:
-        principal = await self._server.login(command, self._connection.address)
+        address = self._connection.address
+        try:
+            principal = await self._server.login(command, address)
+        except Unauthorized:
+            await self._server.take_public_request(address)
+            raise
         if self.principal is None:
             self._server.count_user(self._connection, principal.user_id)
         elif principal.user_id != self.principal.user_id:
@@ -171,26 +178,25 @@ class Session:
     # ---- orders
 
     async def _order_command(self, command: Command) -> Any:
-        engine, services = self._services.engine, self._services
+        """Carry an order command out, by the handler of the REST route that does the same."""
         principal = self._trader("trade")
-        user_id = principal.user_id
-        await self._server.take_order_request(user_id)
+        await self._server.take_order_request(principal.user_id, self._connection.address)
         if isinstance(command, Place):
-            request = read_order_request(services, principal, bytes(command.order))
-            placed = await engine.place(request)
-            self._remember(placed.order.order_id)
-            content = show_placed(placed, services, user_id)
-            return content
-        if isinstance(command, Cancel):
-            order = await engine.cancel(read_order_id(command.order_id), user_id)
-            return show_order(order, services.market_of(order.market_id))
-        if isinstance(command, Amend):
-            order_id, change = read_order_id(command.order_id), read_amendment(bytes(command.change))
-            return show_placed(await engine.amend(order_id, user_id, change), services, user_id)
-        if isinstance(command, CancelAll):
-            symbol = services.market(command.symbol).symbol if command.symbol else None
-            return {"cancelled": await engine.cancel_all(user_id, symbol)}
-        raise RuntimeError(f"{type(command).__name__} is carried out elsewhere")
+            answer = await orders.place(self._call(principal, bytes(command.order)))
+            self._remember(answer.data.order.id)
+        elif isinstance(command, Cancel):
+            answer = await orders.cancel(self._call(principal, order_id=command.order_id))
+        elif isinstance(command, Amend):
+            answer = await orders.amend(self._call(principal, bytes(command.change), order_id=command.order_id))
+        else:
+            symbol = command.symbol if isinstance(command, CancelAll) else None
+            query = {"symbol": symbol} if symbol else {}
+            answer = await orders.cancel_all(self._call(principal, query=query))
+        return answer.data
+
+    def _call(self, principal: Principal, body: bytes = b"", query: dict[str, str] | None = None, **path: str) -> Call:
+        scope = {"type": "http", "headers": [], "path_params": path, "query_string": b""}
+        return Call(self._services, Request(scope), principal, body, query or {})
 
     def _remember(self, order_id: str) -> None:
         self._placed.add(order_id)
@@ -242,10 +248,11 @@ class Session:
             detail = shown["levels"] = command.levels
         return (channel, symbol, detail), shown
 
-    def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], Awaitable[None]]]:
+    async def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], Awaitable[None]]]:
         channel = command.channel
-        self._trader("read")
+        user_id = self._trader("read").user_id
         self._room_for_one(channel in self._private)
+        await self._server.take_query(user_id, self._connection.address)
         self._private.add(channel)
         return {"channel": channel}, lambda: self.show_private(channel)
 

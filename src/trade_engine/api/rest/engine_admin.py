@@ -1,0 +1,131 @@
+"""Routes of the engine for operators (role admin): any order, where the engine is, and who did what."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from trade_engine.api.call import Answer, Call, whole_number
+from trade_engine.api.rest.audited import audited
+from trade_engine.api.rest.orders import order_id_of
+from trade_engine.api.schemas import CancelledView, show_order
+from trade_engine.api.shapes import StateWord, Symbol, Time
+from trade_engine.api.times import show_time
+from trade_engine.domain.errors import InvalidRequest
+from trade_engine.domain.ids import canonical_uuid
+from trade_engine.storage.oversight import Deed, audited_deeds, settlement_backlog
+
+
+class MarketStatusView(msgspec.Struct):
+    """Where a market is: its state and its last committed event."""
+
+    symbol: Symbol
+    state: StateWord
+    sequence: int
+
+
+class EngineView(msgspec.Struct):
+    """Where the engine is; ``trouble`` is null while it works."""
+
+    trouble: str | None
+    epoch: int
+    sequence: int
+    queue_depth: int
+    last_batch: int
+    live_orders: int
+    pending_settlements: int
+    settlement_lag_ms: int
+    dead_letters: int
+    markets: list[MarketStatusView]
+
+
+class AuditView(msgspec.Struct):
+    """What an operator did, and why."""
+
+    id: int
+    done_at: Time
+    actor: str
+    action: str
+    subject: str
+    reason: str
+    outcome: str
+
+
+async def admin_order(call: Call) -> Answer:
+    """GET /admin/orders/{order_id}: anybody's order."""
+    order = await call.services.engine.order(order_id_of(call), None)
+    return Answer(show_order(order, call.services.market_of(order.market_id)))
+
+
+async def admin_cancel(call: Call) -> Answer:
+    """DELETE /admin/orders/{order_id}?reason=: end anybody's order."""
+    order_id, reason = order_id_of(call), call.query.get("reason", "")
+    async with audited(call, "order.cancel", order_id, reason):
+        order = await call.services.engine.cancel(order_id, None)
+    return Answer(show_order(order, call.services.market_of(order.market_id)))
+
+
+async def admin_cancel_all(call: Call) -> Answer:
+    """DELETE /admin/orders?symbol=&user_id=&reason=: end all orders of a market, a user, both, or all there are."""
+    given = call.query
+    symbol = call.services.market(given["symbol"]).symbol if "symbol" in given else None
+    user_id = canonical_uuid(given["user_id"]) if "user_id" in given else None
+    if user_id is None and "user_id" in given:
+        raise InvalidRequest(
+            "INVALID_PARAMETER", "user_id must be a UUID", field="user_id", provided=given["user_id"][:100]
+        )
+    subject = f"orders of {user_id or 'everybody'} in {symbol or 'all markets'}"
+    async with audited(call, "order.cancel_all", subject, given.get("reason", "")):
+        return Answer(CancelledView(await call.services.engine.cancel_all(user_id, symbol)))
+
+
+async def engine_status(call: Call) -> Answer:
+    """GET /admin/engine: sequence, queue, markets, settlement."""
+    status = call.services.engine.status()
+    backlog = await settlement_backlog(call.services.backoffice.pool)
+    return Answer(
+        EngineView(
+            trouble=status.trouble,
+            epoch=status.epoch,
+            sequence=status.sequence,
+            queue_depth=status.waiting,
+            last_batch=status.last_batch,
+            live_orders=status.live_orders,
+            pending_settlements=backlog.pending,
+            settlement_lag_ms=backlog.lag_us // 1000,
+            dead_letters=backlog.dead_letters,
+            markets=[MarketStatusView(m.symbol, m.state.name, m.sequence) for m in status.markets],
+        )
+    )
+
+
+async def list_audit(call: Call) -> Answer:
+    """GET /admin/audit: what operators did, newest first."""
+    given = call.query
+    limit = whole_number(given, "limit", 100, 1, 500)
+    deeds = await audited_deeds(call.services.backoffice.pool, _cursor(given), limit + 1)
+    cursor = str(deeds[limit - 1].audit_id) if len(deeds) > limit else None
+    meta: dict[str, Any] = {"next_cursor": cursor}
+    return Answer([_show_deed(deed) for deed in deeds[:limit]], meta=meta)
+
+
+def _cursor(given: Mapping[str, str]) -> int | None:
+    text = given.get("cursor")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        message = "cursor must be a next_cursor of an earlier page"
+        raise InvalidRequest("INVALID_CURSOR", message, field="cursor", provided=text[:100])
+    return int(text)
+
+
+def _show_deed(deed: Deed) -> AuditView:
+    return AuditView(
+        id=deed.audit_id,
+        done_at=show_time(deed.done_us),
+        actor=deed.actor,
+        action=deed.action,
+        subject=deed.subject,
+        reason=deed.reason,
+        outcome=deed.outcome,
+    )

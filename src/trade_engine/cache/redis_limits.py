@@ -1,0 +1,223 @@
+"""Rate limits counted in Redis, so that several processes share them; it keeps ``api.limits.Limits``.
+
+One atomic script judges and counts.  Requests that arrive together share one call of it: while a call is under way
+the next requests gather, so that a busy server pays a round trip for many requests, never for one after the other.
+
+Redis decides by its own clock, which all processes share.  If it is away, or does not answer in time, this process
+counts by itself from that moment (every caller starts with a full bucket there), says so once, and looks for Redis in
+the background: a request never fails and never hangs because of Redis.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+
+from trade_engine.api.limits import Demand, LocalLimits, Verdict, judge
+from trade_engine.api.settings import LimitSettings, RateLimit
+
+log = structlog.get_logger(__name__)
+
+#: Requests of one call at most, so that Redis is never busy for long.
+_BATCH: Final = 128
+_TROUBLE: Final = (RedisError, OSError, TimeoutError)
+
+#: KEYS: one a demand.  ARGV: the time ('' is Redis's own), then for each request how many demands it has, and for each
+#: of them interval, tolerance and cost.  All times are whole microseconds, so that every sum is exact.
+#: Answers for each demand in how many microseconds its bucket was full; counts a request only if all demands fit.
+_SCRIPT: Final = """
+local now = tonumber(ARGV[1])
+if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+end
+local answers, first, arg = {}, 1, 2
+while arg <= #ARGV do
+    local last = first + ARGV[arg] - 1
+    local fits, after = true, {}
+    for key = first, last do
+        local terms = arg + 1 + 3 * (key - first)
+        local full_in = math.max(0, tonumber(redis.call('GET', KEYS[key]) or '0') - now)
+        after[key] = full_in + ARGV[terms] * ARGV[terms + 2]
+        fits = fits and after[key] <= tonumber(ARGV[terms + 1])
+        answers[key] = full_in
+    end
+    if fits then
+        for key = first, last do
+            local life_ms = math.ceil(after[key] / 1000) + 1
+            redis.call('SET', KEYS[key], string.format('%.0f', now + after[key]), 'PX', life_ms)
+        end
+    end
+    arg = arg + 1 + 3 * (last - first + 1)
+    first = last + 1
+end
+return answers
+"""
+
+
+class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where Redis is, and how long it may take."""
+
+    url: str
+    pool_size: int = 100
+    max_retries: int = 3
+    timeout_ms: int = 50
+    #: Between two looks for a Redis that went away.
+    retry_every_s: float = 1.0
+    key_prefix: str = "trade-engine:limit:"
+
+
+class _Waiting:
+    """A request that waits for its verdicts."""
+
+    __slots__ = ("demands", "done")
+
+    def __init__(self, demands: list[Demand]) -> None:
+        self.demands = demands
+        self.done: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+
+    def answer(self, verdicts: list[Verdict]) -> None:
+        if not self.done.done():
+            self.done.set_result(verdicts)
+
+
+class RedisLimits:
+    """Limits counted in Redis, and in this process while it is away; ``start`` it, ``aclose`` it.
+
+    Args:
+        settings: where Redis is.
+        limits: the limits by name.
+        clock: seconds, instead of Redis's own clock; for tests.
+
+    Raises:
+        ValueError: a limit or the URL makes no sense.
+    """
+
+    def __init__(
+        self, settings: RedisSettings, limits: LimitSettings, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._settings = settings
+        self._local = LocalLimits(limits, clock) if clock else LocalLimits(limits)
+        self._clock = clock
+        self._limits: dict[str, tuple[RateLimit, int]] = {}
+        for name, limit in limits.by_name().items():
+            if limit.rate_per_s:
+                interval_us = max(1, round(1e6 / limit.rate_per_s))
+                self._limits[name] = RateLimit(1e6 / interval_us, limit.burst), interval_us
+        timeout_s = settings.timeout_ms / 1000
+        self._redis: Redis = Redis.from_url(
+            settings.url,
+            max_connections=settings.pool_size,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(ExponentialBackoff(cap=0.01, base=0.001), settings.max_retries),
+        )
+        self._script = self._redis.register_script(_SCRIPT)
+        self._waiting: deque[_Waiting] = deque()
+        self._calling: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """See whether Redis answers; if not, go on without it."""
+        try:
+            await self._reach()
+        except _TROUBLE as error:
+            self._go_without(error)
+
+    async def aclose(self) -> None:
+        """Let go of Redis; whoever waits is answered by this process."""
+        for task in (self._calling, self._looking):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._answer_locally(list(self._waiting))
+        self._waiting.clear()
+        await self._redis.aclose()
+
+    def condition(self) -> str:
+        """``ok``, or ``degraded`` while this process counts by itself."""
+        return "ok" if self._looking is None else "degraded"
+
+    async def take(self, demands: Sequence[Demand]) -> list[Verdict]:
+        """Count a request; see ``api.limits.Limits``."""
+        if self._looking is not None:
+            return self._local.take_now(demands)
+        counted = [demand for demand in demands if demand.name in self._limits]
+        if not counted:
+            return []
+        waiting = _Waiting(counted)
+        self._waiting.append(waiting)
+        if self._calling is None or self._calling.done():
+            # A task starts in the loop's next round, so that all requests of this one are in its first call.
+            self._calling = asyncio.create_task(self._call(), name="rate limits")
+        return await waiting.done
+
+    async def _call(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
+            try:
+                full_in_us = await self._ask(batch)
+            except _TROUBLE as error:
+                self._go_without(error)
+                self._answer_locally([*batch, *self._waiting])
+                self._waiting.clear()
+                return
+            except asyncio.CancelledError:
+                self._answer_locally(batch)
+                raise
+            answers = iter(full_in_us)
+            for waiting in batch:
+                waiting.answer(
+                    [
+                        judge(self._limits[demand.name][0], next(answers) / 1e6, demand.cost)
+                        for demand in waiting.demands
+                    ]
+                )
+
+    async def _ask(self, batch: list[_Waiting]) -> list[int]:
+        keys: list[str] = []
+        arguments: list[str | int] = ["" if self._clock is None else round(self._clock() * 1e6)]
+        for waiting in batch:
+            arguments.append(len(waiting.demands))
+            for name, caller, cost in waiting.demands:
+                limit, interval_us = self._limits[name]
+                keys.append(f"{self._settings.key_prefix}{name}:{caller}")
+                arguments += (interval_us, interval_us * limit.burst, cost)
+        async with asyncio.timeout(self._settings.timeout_ms / 1000):
+            answers: list[Any] = await self._script(keys=keys, args=arguments)
+        return [int(answer) for answer in answers]
+
+    def _answer_locally(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            waiting.answer(self._local.take_now(waiting.demands))
+
+    def _go_without(self, error: BaseException) -> None:
+        log.warning("Redis is away: this process counts rate limits by itself", error=repr(error))
+        self._looking = asyncio.create_task(self._look(), name="looking for Redis")
+
+    async def _look(self) -> None:
+        """Until Redis answers again."""
+        while True:
+            # A connection that was given up halfway would be handed out again.
+            await self._redis.connection_pool.disconnect(inuse_connections=True)
+            await asyncio.sleep(self._settings.retry_every_s)
+            try:
+                await self._reach()
+            except _TROUBLE:
+                continue
+            log.info("Redis is back")
+            self._looking = None
+            return
+
+    async def _reach(self) -> None:
+        async with asyncio.timeout(self._settings.timeout_ms / 1000):
+            await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
