@@ -23,6 +23,7 @@ from trade_engine.api.addresses import network
 from trade_engine.api.auth.tokens import Principal
 from trade_engine.api.call import Answer, Call, Services, read_query
 from trade_engine.api.limits import Demand, Verdict
+from trade_engine.api.openapi.pages import Described
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -58,7 +59,7 @@ def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
     settings = services.settings
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
-    app: ASGIApp = Api(services, routes)
+    app: ASGIApp = Described(Api(services, routes))
     if settings.cors_origins:
         app = CORSMiddleware(
             app,

@@ -8,6 +8,7 @@ from trade_engine.cli.config import config
 from trade_engine.cli.dead_letters import dead_letters
 from trade_engine.cli.deposit import deposit
 from trade_engine.cli.migrate import migrate
+from trade_engine.cli.openapi import openapi
 from trade_engine.cli.reconcile import reconcile
 from trade_engine.cli.replay import replay
 from trade_engine.cli.serve import serve
@@ -34,5 +35,6 @@ for _command in (
     wallet_command,
     reconcile,
     dead_letters,
+    openapi,
 ):
     main.add_command(_command)

@@ -91,12 +91,12 @@ def _show_market(market: Market) -> MarketView:
 
 
 async def list_markets(call: Call) -> Answer:
-    """GET /markets."""
+    """GET /markets: all markets and their rules."""
     return Answer([_show_market(market) for market in call.services.engine.markets.values()])
 
 
 async def get_market(call: Call) -> Answer:
-    """GET /markets/{symbol}."""
+    """GET /markets/{symbol}: a market and its rules."""
     return Answer(_show_market(call.services.market(call.path("symbol"))))
 
 

@@ -147,7 +147,7 @@ async def cancel_all(call: Call) -> Answer:
 
 
 async def get(call: Call) -> Answer:
-    """GET /orders/{order_id}."""
+    """GET /orders/{order_id}: one order of the caller."""
     order = await call.services.engine.order(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
