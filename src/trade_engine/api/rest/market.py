@@ -171,14 +171,14 @@ async def list_trades(call: Call) -> Answer:
     services, principal = call.services, call.principal
     limit = whole_number(given, "limit", 100, 1, 500)
     symbol = given.get("symbol")
-    scope = given.get("scope", "market" if symbol or principal is None else "own").lower()
+    scope = given.get("scope", "market" if symbol is not None or principal is None else "own").lower()
     if scope not in ("own", "market"):
         raise InvalidRequest("INVALID_PARAMETER", "scope must be own or market", field="scope", provided=scope[:100])
-    if scope == "market" and not symbol:
+    if scope == "market" and symbol is None:
         raise InvalidRequest("INVALID_SYMBOL", "a market's trades need its symbol", field="symbol", provided="")
     if scope == "own" and principal is None:
         raise InvalidRequest("INVALID_PARAMETER", "own trades need a token", field="scope", provided=scope)
-    market_id = services.market(symbol).market_id if symbol else None
+    market_id = services.market(symbol).market_id if symbol is not None else None
     start, end = (read_time(given[name], name) if name in given else None for name in ("start_time", "end_time"))
     user_id = principal.user_id if principal and scope == "own" else None
     trades = await services.queries.trades(
