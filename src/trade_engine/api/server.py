@@ -61,7 +61,7 @@ class ApiServer:
         """
         host, port = self._settings.host, self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Named, or asyncio leaves Nagle's algorithm on, which holds answers back for 40 ms.
+        # With its protocol named, asyncio sends small answers at once (TCP_NODELAY); else they wait 40 ms for an ACK.
         bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
