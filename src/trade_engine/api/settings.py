@@ -100,10 +100,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Balances: how long a burst is gathered, and how often they are looked at without a cause.
     balances_pause_ms: float = 50.0
     balances_every_s: float = 10.0
-    #: Bytes that may wait unread before market data is merged, and before the connection is closed.
+    #: Bytes that may wait unread (and as many in the kernel) before market data is merged, and before the connection
+    #: is closed.
     buffer_bytes: int = 64 * 1024
-    #: What the kernel may keep beside that.
-    socket_bytes: int = 128 * 1024
     private_bytes: int = 1024 * 1024
     #: How long a connection may read nothing while something waits.
     stalled_s: float = 30.0

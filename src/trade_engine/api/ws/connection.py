@@ -62,9 +62,9 @@ class StreamConnection(asyncio.Protocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
-        # Else the kernel keeps megabytes for each reader that stalls, and it is noticed minutes later.
-        wire = self._transport.get_extra_info("socket")
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.socket_bytes)
+        # Left to itself the kernel keeps megabytes for a reader that stalls, and all of it is old when it reads on.
+        raw: socket.socket = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.buffer_bytes)
         self._known.add(self)
 
     def data_received(self, data: bytes) -> None:
