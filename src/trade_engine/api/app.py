@@ -47,6 +47,15 @@ _SAFE: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+#: Headers that browsers may send from other origins, and read.
+_CORS_IN: Final = (
+    "Authorization", "Content-Type", "X-Request-ID", "X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature",
+    "X-API-Recv-Window",
+)  # fmt: skip
+_CORS_OUT: Final = (
+    "X-Request-ID", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "Idempotent-Replayed",
+)  # fmt: skip
 _WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
@@ -65,8 +74,8 @@ def create_app(services: Services) -> ASGIApp:
             app,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE", "PATCH"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_headers=_CORS_IN,
+            expose_headers=_CORS_OUT,
         )
     return app
 
