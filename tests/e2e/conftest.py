@@ -12,18 +12,19 @@ from trade_engine.bootstrap import TradeEngine
 from trade_engine.config import Config, load_config
 
 
-def engine_config(database_url: str) -> Config:
+def engine_config(database_url: str, *, default_markets: bool = False) -> Config:
     """Every option of the engine under test."""
+    markets = {} if default_markets else {"matching.markets": markets_yaml()}
     flags = {
         "database.url": database_url,
         "server.http_port": 0,
         "server.websocket_port": 0,
-        "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,
         "rate_limit.address_per_s": 0,
         "rate_limit.public_per_s": 0,
         "settlement.retry_backoff_ms": 10,
+        **markets,
     }
     return load_config(None, flags, {})
 

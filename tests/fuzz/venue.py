@@ -1,8 +1,8 @@
-"""What the fuzzer finds: a running engine with open orders, trades, dead letters, and a user and an operator with funds."""
+"""What the fuzzer finds: an engine with open orders, trades and dead letters, and a trader and an operator with funds."""
 
 import httpx
 
-from tests.e2e.venue import Trader, Venue
+from tests.e2e.venue import Venue
 from trade_engine.bootstrap import TradeEngine
 
 #: The market of the examples in the API's description.
