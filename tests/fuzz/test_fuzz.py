@@ -33,7 +33,7 @@ class Target(NamedTuple):
 @pytest.fixture
 async def target(database_url: str, tmp_path: Path) -> AsyncIterator[Target]:
     """An engine with its default markets, furnished."""
-    engine = TradeEngine(engine_config(database_url, default_markets=True), tmp_path)
+    engine = TradeEngine(engine_config(database_url, {"matching.markets": None}), tmp_path)
     await engine.start()
     try:
         url = f"http://127.0.0.1:{engine.api.port}"

@@ -47,6 +47,15 @@ _SAFE: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+#: Headers that browsers may send from other origins, and read.
+_CORS_IN: Final = (
+    "Authorization", "Content-Type", "X-Request-ID", "X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature",
+    "X-API-Recv-Window",
+)  # fmt: skip
+_CORS_OUT: Final = (
+    "X-Request-ID", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "Idempotent-Replayed",
+)  # fmt: skip
 _WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
@@ -65,8 +74,8 @@ def create_app(services: Services) -> ASGIApp:
             app,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE", "PATCH"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_headers=_CORS_IN,
+            expose_headers=_CORS_OUT,
         )
     return app
 
@@ -120,8 +129,10 @@ class Api:
         await send({"type": "http.response.start", "status": status, "headers": head})
         body = b"" if scope["method"] == "HEAD" else content
         await send({"type": "http.response.body", "body": body})
+        took_s = time.perf_counter() - started
+        self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
         if self._settings.access_log:
-            took_ms = round((time.perf_counter() - started) * 1e3, 3)
+            took_ms = round(took_s * 1e3, 3)
             log.info(
                 "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
                 address=_address(scope), user_id=scope.get("user_id"),
@@ -129,6 +140,7 @@ class Api:
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
+        scope["route"] = route.path
         try:
             principal = self._authenticate(route, headers)
         except (Unauthorized, Forbidden):

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
 from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.limits import Limits
+from trade_engine.api.meter import Meter, NoMeter
 from trade_engine.api.parameters import Parameter
 from trade_engine.api.settings import ApiSettings
 from trade_engine.domain.errors import InvalidRequest
@@ -34,7 +35,9 @@ class Services:
         settings: ApiSettings,
         pending: Pending,
         backoffice: BackOffice,
+        meter: Meter | None = None,
     ) -> None:
+        self.meter = meter or NoMeter()
         self.pending = pending
         self.backoffice = backoffice
         self.engine = engine

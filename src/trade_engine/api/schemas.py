@@ -326,7 +326,7 @@ def show_trade(trade: Trade, market: Market) -> TradeView:
     )
 
 
-def show_candle(candle: Candle, interval: str, market: Market, committed_us: int) -> CandleView:
+def show_candle(candle: Candle, market: Market, interval: str, committed_us: int) -> CandleView:
     """A candle for JSON; it is closed if it ends by ``committed_us``."""
     decimals = market.price_decimals
     end_us = candle.start_us + INTERVALS[interval]

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from trade_engine.api.connections import BoundedHttp
 from trade_engine.api.settings import ServerSettings
 
 
@@ -31,7 +33,7 @@ class ApiServer:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=cast("Any", partial(BoundedHttp, settings)),
                 ws=cast("Any", streams) or "none",
                 lifespan="off",
                 access_log=False,

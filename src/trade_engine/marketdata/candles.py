@@ -78,7 +78,7 @@ class Candles:
         self._running = [series[-1] for series in self._series.values()]
         self._end_us = self._running[0].start_us + MINUTE_US
 
-    def newest(self, interval: str) -> Candle | None:
+    def running(self, interval: str) -> Candle | None:
         """The last candle something traded in: the running one, unless its time is over."""
         series = self._series[interval]
         return series[-1] if series else None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from trade_engine.domain.ids import uuid7_floor
 from trade_engine.marketdata.candles import MINUTE_US, Candle
 from trade_engine.storage.types import AnyConnection, Pool, Record
 
@@ -56,7 +57,7 @@ _MINUTES: Final = f"""
         max(sequence) AS last_sequence
     FROM (
         SELECT market_id, executed_at, price, quantity, notional, sequence FROM trades
-        WHERE trade_id >= uuid7_floor(at_us($1)) AND sequence > $2 ORDER BY trade_id LIMIT $3
+        WHERE trade_id >= $1 AND sequence > $2 ORDER BY trade_id LIMIT $3
     ) AS chunk GROUP BY market_id, 3 ORDER BY 3, market_id
 """
 
@@ -86,19 +87,22 @@ async def traded_minutes(connection: AnyConnection, start_us: int, after: int, l
 
     ``start_us`` is no later than any of them: it spares looking for them in older partitions.
     """
-    return [_row(row) for row in await connection.fetch(_MINUTES, start_us, after, limit)]
+    return [_row(row) for row in await connection.fetch(_MINUTES, uuid7_floor(start_us), after, limit)]
 
 
 async def candles_between(
     pool: Pool, market_id: int, interval: str, start_us: int, end_us: int, limit: int
 ) -> list[Candle]:
-    """The newest ``limit`` stored candles that begin in ``[start_us, end_us)``, oldest first."""
+    """The newest ``limit`` stored candles that begin in ``[start_us, end_us)``, oldest first.
+
+    The range is cut at 1970: in SQL, time 0 is no time.
+    """
     rows: Sequence[Record] = await pool.fetch(
         f"SELECT {_COLUMNS} FROM candles WHERE market_id = $1 AND interval = $2::TEXT::candle_interval_enum"
         " AND start_at >= at_us($3) AND start_at < at_us($4) ORDER BY start_at DESC LIMIT $5",
         market_id,
         interval,
-        start_us,
+        max(start_us, 1),
         end_us,
         limit,
     )

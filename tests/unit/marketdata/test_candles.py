@@ -120,8 +120,8 @@ def test_only_what_is_stored_is_forgotten() -> None:
     candles.trim(4, stored=10)
     assert [c.last_sequence for c in held(candles, "1m")] == [7, 8, 9, 10]
     assert held(candles, "1d")[0].trades == 10
-    newest = candles.newest("1m")
+    newest = candles.running("1m")
     assert newest is not None
     assert newest.last_sequence == 10
-    assert Candles().newest("1m") is None
+    assert Candles().running("1m") is None
     assert Candles().oldest_us("1m") is None

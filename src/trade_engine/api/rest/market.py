@@ -161,7 +161,7 @@ async def candles(call: Call) -> Answer:
         end_us = min(end_us, read_time(given["cursor"], "cursor", "INVALID_CURSOR"))
     market = call.services.market(call.path("symbol"))
     view = await call.services.engine.candles(market.symbol, interval, start_us, end_us, limit + 1)
-    page = [show_candle(candle, interval, market, view.committed_us) for candle in view.candles[-limit:]]
+    page = [show_candle(candle, market, interval, view.committed_us) for candle in view.candles[-limit:]]
     return Answer(page, meta={"next_cursor": page[0].open_time if len(view.candles) > limit else None})
 
 

@@ -1,5 +1,6 @@
 """Routes of orders: place, cancel, look up, list."""
 
+import time
 from typing import Final, TypeVar
 
 import msgspec
@@ -42,12 +43,14 @@ async def place_one(call: Call, content: bytes) -> PlacedView:
     """Place the caller's order that ``content`` describes: the order and its trades."""
     body = decode(_decoder, content)
     request = _read(call, body)
+    started = time.perf_counter()
     try:
         placed = await call.services.engine.place(request)
     except InvalidRequest as error:
         if error.details.get("field") == "expires_at" and body.expires_at:
             error.details["provided"] = body.expires_at[:100]
         raise
+    call.services.meter.placed(request.symbol, time.perf_counter() - started)
     market = call.services.market_of(placed.order.market_id)
     user_id = call.user_id
     trades = [show_own_trade(trade, market, user_id) for trade in placed.trades]
