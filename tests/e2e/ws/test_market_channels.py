@@ -107,12 +107,14 @@ async def test_every_trade_once_in_order(start: Start) -> None:
             async with client(port) as late:
                 await late.do("subscribe", channel="trades", symbol=symbol)
                 await late.until(lambda: late.messages["trades", symbol])
-                rows = list((await venue.http.get("/api/v1/trades", params={"symbol": symbol, "limit": 500})).json()["data"])
+                rows = list(
+                    (await venue.http.get("/api/v1/trades", params={"symbol": symbol, "limit": 500})).json()["data"]
+                )
                 stored = rows[::-1]
                 told = reader.messages["trades", symbol]
                 await reader.until(lambda: told[-1]["data"] and told[-1]["data"][-1]["id"] == stored[-1]["id"])
                 flat = [trade for message in told for trade in message["data"]]
-                assert flat[-len(stored):] == stored
+                assert flat[-len(stored) :] == stored
                 assert len({trade["id"] for trade in flat}) == len(flat) > 20
                 assert [trade["sequence"] for trade in flat] == sorted({trade["sequence"] for trade in flat})
                 sequences = [message["sequence"] for message in told]
@@ -162,7 +164,10 @@ async def test_unsubscribed_means_silence(start: Start) -> None:
         async with client(venue.running.websocket.port) as reader, client(venue.running.websocket.port) as other:
             for each in (reader, other):
                 await each.do("subscribe", channel="book", symbol=symbol)
-            assert await reader.do("unsubscribe", channel="book", symbol=symbol) == {"channel": "book", "symbol": symbol}
+            assert await reader.do("unsubscribe", channel="book", symbol=symbol) == {
+                "channel": "book",
+                "symbol": symbol,
+            }
             assert (await reader.ask("unsubscribe", channel="book", symbol=symbol))["success"]
             await trader.order(symbol, "BUY", "1", "10.00")
             await other.until(lambda: other.messages["book", symbol][-1]["data"]["bid"] == ["10.00", "1"])
@@ -174,7 +179,10 @@ async def test_unsubscribed_means_silence(start: Start) -> None:
 
 
 async def test_stalled_readers_do_not_slow_orders(start: Start) -> None:
-    async with start(websocket__buffer_bytes=4096, websocket__stalled_s=60) as venue, contextlib.AsyncExitStack() as stack:
+    async with (
+        start(websocket__buffer_bytes=4096, websocket__stalled_s=60) as venue,
+        contextlib.AsyncExitStack() as stack,
+    ):
         symbol, port = venue.market(), venue.running.websocket.port
         trader = await rich(venue, symbol)
         for _ in range(30):
