@@ -294,6 +294,10 @@ class TradeEngine:
             host=server.host,
             port=port,
             name=f"server.{option}",
+            header_timeout_s=server.header_timeout_s,
+            body_timeout_s=server.body_timeout_s,
+            max_header_bytes=server.max_header_bytes,
+            max_connections=server.max_connections,
             trusted_proxies=tuple(server.trusted_proxies),
             shutdown_timeout_s=int(server.shutdown_timeout_s),
         )

@@ -23,6 +23,7 @@ from trade_engine.api.addresses import network
 from trade_engine.api.auth.tokens import Principal
 from trade_engine.api.call import Answer, Call, Services, read_query
 from trade_engine.api.limits import Demand, Verdict
+from trade_engine.api.openapi.pages import Described
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -46,6 +47,15 @@ _SAFE: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+#: Headers that browsers may send from other origins, and read.
+_CORS_IN: Final = (
+    "Authorization", "Content-Type", "X-Request-ID", "X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature",
+    "X-API-Recv-Window",
+)  # fmt: skip
+_CORS_OUT: Final = (
+    "X-Request-ID", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "Idempotent-Replayed",
+)  # fmt: skip
 _WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
@@ -58,14 +68,14 @@ def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
     settings = services.settings
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
-    app: ASGIApp = Api(services, routes)
+    app: ASGIApp = Described(Api(services, routes))
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE", "PATCH"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_headers=_CORS_IN,
+            expose_headers=_CORS_OUT,
         )
     return app
 
@@ -76,8 +86,13 @@ class Api:
     def __init__(self, services: Services, routes: Sequence[Route]) -> None:
         self._services = services
         self._settings = services.settings
-        self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
-        self._paths = [(Path(route.path, _unused, methods=[route.method]), route) for route in routes]
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            by_path.setdefault(route.path, {})[route.method] = route
+        self._exact = {path: methods for path, methods in by_path.items() if "{" not in path}
+        # The longest first: /markets/{symbol}/ticker is that, and not the market of a symbol with a slash.
+        patterns = sorted(by_path.keys() - self._exact.keys(), key=len, reverse=True)
+        self._patterns = [(Path(path, _unused), by_path[path]) for path in patterns]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -145,21 +160,21 @@ class Api:
 
     def _route(self, scope: Scope) -> Route:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        route = self._exact.get((method, scope["path"]))
-        if route is not None:
-            return route
-        allowed = []
-        for path, candidate in self._paths:
-            match, child = path.matches(scope)
-            if match is Match.FULL or (match is Match.PARTIAL and candidate.method == method):
-                scope.update(child)
-                return candidate
-            if match is Match.PARTIAL:
-                allowed.append(candidate.method)
-        if allowed:
+        methods = self._exact.get(scope["path"]) or self._matching(scope)
+        route = methods.get(method)
+        if route is None:
+            allowed = list(methods)
             raise MethodNotAllowed(
                 "METHOD_NOT_ALLOWED", f"the path takes {', '.join(allowed)}", provided=method, allowed=allowed
             )
+        return route
+
+    def _matching(self, scope: Scope) -> dict[str, Route]:
+        for pattern, methods in self._patterns:
+            match, child = pattern.matches(scope)
+            if match is not Match.NONE:
+                scope.update(child)
+                return methods
         raise NotFound("ROUTE_NOT_FOUND", "there is no such path", provided=scope["path"][:200])
 
     def _authenticate(self, route: Route, headers: Headers) -> Principal | None:

@@ -118,7 +118,7 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         post_only=body.post_only,
         display_quantity=_amount("display_quantity", body.display_quantity),
         quote_amount=_amount("quote_amount", body.quote_amount),
-        expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at else 0,
+        expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,
     )
 
 

@@ -10,6 +10,7 @@ from trade_engine.cli.config import config
 from trade_engine.cli.dead_letters import dead_letters
 from trade_engine.cli.deposit import deposit
 from trade_engine.cli.migrate import migrate
+from trade_engine.cli.openapi import openapi
 from trade_engine.cli.order import order
 from trade_engine.cli.reconcile import reconcile
 from trade_engine.cli.replay import replay
@@ -42,5 +43,6 @@ for _command in (
     book,
     trades,
     balances,
+    openapi,
 ):
     main.add_command(_command)

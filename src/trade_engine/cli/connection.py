@@ -19,7 +19,7 @@ from trade_engine.client import DEFAULT_URL, AsyncClient, Client, ClientError, O
 R = TypeVar("R")
 
 #: Somebody is waiting at a terminal.
-_PATIENCE: Final = Retry(deadline_s=10.0)
+_PATIENCE: Final = Retry(deadline_s=5.0)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class Credentials(Protocol):
     def headers(self, method: str, target: bytes, body: bytes) -> dict[str, str]:
         """The headers of one try of one request; ``target`` is path and query as they are sent."""
 
-    def login(self) -> dict[str, str]:
+    def login(self) -> dict[str, str | int]:
         """The fields of the WebSocket's ``auth``."""
 
 
@@ -34,7 +34,7 @@ class Token:
         """``Authorization``."""
         return {"Authorization": f"Bearer {self._text()}"}
 
-    def login(self) -> dict[str, str]:
+    def login(self) -> dict[str, str | int]:
         """The token."""
         return {"token": self._text()}
 
@@ -49,24 +49,26 @@ class ApiKey:
     def __repr__(self) -> str:
         return f"ApiKey({self._key!r}, ...)"
 
-    def _sign(self, text: bytes) -> str:
-        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()
+    def _proof(self, method: str, target: bytes, body: bytes) -> tuple[str, str, str]:
+        """Time, nonce and signature: another nonce each time, so that a try is never taken for a replay."""
+        timestamp, nonce = str(time.time_ns() // 1_000_000), uuid.uuid4().hex
+        signed = f"{timestamp}\n{nonce}\n{method}\n".encode() + target + b"\n" + body
+        return timestamp, nonce, hmac.new(self._secret, signed, hashlib.sha256).hexdigest()
 
     def headers(self, method: str, target: bytes, body: bytes) -> dict[str, str]:
-        """Key, time, nonce and signature: another nonce each time, so that a try is never taken for a replay."""
-        timestamp, nonce = str(time.time_ns() // 1_000_000), uuid.uuid4().hex
-        head = f"{timestamp}\n{nonce}\n{method}\n".encode() + target + b"\n"
+        """Key, time, nonce and signature."""
+        timestamp, nonce, signature = self._proof(method, target, body)
         return {
             "X-API-Key": self._key,
             "X-API-Timestamp": timestamp,
             "X-API-Nonce": nonce,
-            "X-API-Signature": self._sign(head + body),
+            "X-API-Signature": signature,
         }
 
-    def login(self) -> dict[str, str]:
-        """Key, time and signature."""
-        timestamp = str(time.time_ns() // 1_000_000)
-        return {"api_key": self._key, "timestamp": timestamp, "signature": self._sign(f"{timestamp}WS/ws".encode())}
+    def login(self) -> dict[str, str | int]:
+        """The same for the WebSocket: as a GET of its path, without a body."""
+        timestamp, nonce, signature = self._proof("GET", b"/ws", b"")
+        return {"api_key": self._key, "timestamp": int(timestamp), "nonce": nonce, "signature": signature}
 
 
 def credentials(

@@ -100,8 +100,8 @@ def _reply(response: httpx.Response) -> Reply:
     return Reply(response.status_code, response.headers.get("retry-after"), response.content)
 
 
-def _lost(error: httpx.HTTPError) -> Lost:
-    return Lost(f"{type(error).__name__}: {error}", sent=not isinstance(error, _NOT_SENT))
+def _lost(url: str, error: httpx.HTTPError) -> Lost:
+    return Lost(f"{url}: {type(error).__name__}: {error}", sent=not isinstance(error, _NOT_SENT))
 
 
 class Client(_Caller[httpx.Client]):
@@ -164,7 +164,7 @@ class Client(_Caller[httpx.Client]):
         try:
             return _reply(self._http.send(self._request(call, step.timeout_s)))
         except httpx.HTTPError as error:
-            return _lost(error)
+            return _lost(self._url, error)
 
 
 class AsyncClient(_Caller[httpx.AsyncClient]):
@@ -232,4 +232,4 @@ class AsyncClient(_Caller[httpx.AsyncClient]):
         try:
             return _reply(await self._http.send(self._request(call, step.timeout_s)))
         except httpx.HTTPError as error:
-            return _lost(error)
+            return _lost(self._url, error)

@@ -28,6 +28,10 @@ class ServerSection(Section, frozen=True, kw_only=True):
     metrics_port: Annotated[Port, Meta(description="GET /metrics for Prometheus; 0 picks a free port")] = 9090
     shutdown_timeout_s: Annotated[Seconds, Meta(description="how long running requests may take to end")] = 30
     request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
+    header_timeout_s: Annotated[Seconds, Meta(description="how long a request's headers may take to arrive")] = 10
+    body_timeout_s: Annotated[Seconds, Meta(description="how long its body may take after that")] = 30
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=1_048_576, description="largest request headers")] = 32_768
+    max_connections: Annotated[Count, Meta(description="HTTP connections open at a time")] = 10_000
     max_body_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="largest request body")] = 65_536
     cors_origins: Annotated[list[str], Meta(description="origins browsers may call from; * is any")] = []
     trusted_proxies: Annotated[list[str], Meta(description="proxies whose X-Forwarded-For is believed")] = []

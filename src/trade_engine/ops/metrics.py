@@ -72,8 +72,14 @@ class Metrics:
         self.registry.register(_Readings(read))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
-        self._request_child = lru_cache(maxsize=4_096)(self._requests.labels)
-        self._order_child = lru_cache(maxsize=65_536)(self._orders.labels)
+        keep = lru_cache(maxsize=65_536)
+        self._request = keep(self._requests.labels)
+        self._request_time = keep(self._request_seconds.labels)
+        self._placement_time = keep(self._placement_seconds.labels)
+        self._order = keep(self._orders.labels)
+        self._match = keep(self._matched.labels)
+        self._trade = keep(self._trades.labels)
+        self._turnover = keep(self._volume.labels)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -85,25 +91,25 @@ class Metrics:
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self._request_child(method if method in _METHODS else "OTHER", route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._request(method if method in _METHODS else "OTHER", route, str(status)).inc()
+        self._request_time(route).observe(seconds)
 
     def placed(self, symbol: str, seconds: float) -> None:
         """An order was placed."""
-        self._placement_seconds.labels(symbol).observe(seconds)
+        self._placement_time(symbol).observe(seconds)
 
     def committed(self, new: Iterable[Order], trades: Iterable[Trade], markets: dict[int, Market]) -> None:
         """A batch was committed."""
         for order in new:
-            self._order_child(markets[order.market_id].symbol, order.type.name, order.side.name).inc()
+            self._order(markets[order.market_id].symbol, order.type.name, order.side.name).inc()
         matched: set[tuple[str, str]] = set()
         for trade in trades:
             symbol = markets[trade.market_id].symbol
             matched |= {(symbol, trade.buyer_order_id), (symbol, trade.seller_order_id)}
-            self._trades.labels(symbol).inc()
-            self._volume.labels(symbol).inc(trade.notional / UNIT)
+            self._trade(symbol).inc()
+            self._turnover(symbol).inc(trade.notional / UNIT)
         for symbol, _ in matched:
-            self._matched.labels(symbol).inc()
+            self._match(symbol).inc()
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop runs, until cancelled."""

@@ -41,7 +41,10 @@ class Demo:
         command.chmod(0o755)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("TRADE_ENGINE")}
         self._env = plain | {"PATH": f"{programs}:{os.environ['PATH']}"}
-        self._server_env = self._env | {"TRADE_ENGINE__DATABASE__URL": database_url}
+        self._server_env = self._env | {
+            "TRADE_ENGINE__DATABASE__URL": database_url,
+            "TRADE_ENGINE__SERVER__METRICS_PORT": "0",
+        }
         self._server: asyncio.subprocess.Process | None = None
         self._address = ADDRESS
 

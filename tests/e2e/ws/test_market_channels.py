@@ -212,7 +212,7 @@ async def test_two_hundred_connections(start: Start) -> None:
         expected = {f"{10 + n}.00": "1" for n in range(20)}
         for reader in readers:
             await reader.until(lambda book=reader.books[symbol]: book.bids == expected)
-        assert len(venue.running.streams) == 200
+        assert venue.running.streams.connections == 200
 
 
 @pytest.mark.parametrize("broken", ["gap", "checksum", "crossed"])

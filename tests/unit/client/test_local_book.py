@@ -84,6 +84,14 @@ def test_a_gap_a_repeat_and_a_wrong_checksum_are_noticed() -> None:
     assert book.best_ask == PriceLevel(Decimal(2), Decimal(1))
 
 
+def test_a_snapshot_replaces_everything() -> None:
+    book = LocalBook("BTC/USDT")
+    book.apply(message(0, 5, {"1.00": "1", "0.90": "1"}, {"2.00": "1", "2.10": "1"}, snapshot=True))
+    book.apply(message(0, 9, {"1.10": "3"}, {"1.90": "4"}, snapshot=True))
+    assert (book.bids(), book.asks()) == (levels({"1.10": "3"}), levels({"1.90": "4"}))
+    assert book.sequence == 9
+
+
 def test_an_empty_book() -> None:
     frame = b'{"type":"depth","symbol":"X","sequence":0,"snapshot":true,"checksum":0,"data":{"bids":[],"asks":[]}}'
     empty = decoder.decode(frame)

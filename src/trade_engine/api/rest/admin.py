@@ -80,19 +80,19 @@ async def list_dead_letters(call: Call) -> Answer:
 
 
 async def show_dead_letter(call: Call) -> Answer:
-    """GET /admin/dead-letters/{id}."""
+    """GET /admin/dead-letters/{id}: one dead letter."""
     return Answer(_letter(await call.services.backoffice.dead_letters.show(_number(call.path("id"), "id"))))
 
 
 async def retry_dead_letter(call: Call) -> Answer:
-    """POST /admin/dead-letters/{id}/retry."""
+    """POST /admin/dead-letters/{id}/retry: try it again at once."""
     number, body = _number(call.path("id"), "id"), _read(call, ReasonBody)
     await call.services.backoffice.dead_letters.retry(number, call.user_id, body.reason)
     return Answer(DeadLetterOutcome(number, "RETRY"))
 
 
 async def resolve_dead_letter(call: Call) -> Answer:
-    """POST /admin/dead-letters/{id}/resolve."""
+    """POST /admin/dead-letters/{id}/resolve: give up on it, for good; reserved funds go back to their owners."""
     number, body = _number(call.path("id"), "id"), _read(call, ReasonBody)
     await call.services.backoffice.dead_letters.resolve(number, call.user_id, body.reason)
     return Answer(DeadLetterOutcome(number, "RESOLVED"))

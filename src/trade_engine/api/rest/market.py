@@ -91,12 +91,12 @@ def _show_market(market: Market) -> MarketView:
 
 
 async def list_markets(call: Call) -> Answer:
-    """GET /markets."""
+    """GET /markets: all markets and their rules."""
     return Answer([_show_market(market) for market in call.services.engine.markets.values()])
 
 
 async def get_market(call: Call) -> Answer:
-    """GET /markets/{symbol}."""
+    """GET /markets/{symbol}: a market and its rules."""
     return Answer(_show_market(call.services.market(call.path("symbol"))))
 
 
@@ -171,14 +171,14 @@ async def list_trades(call: Call) -> Answer:
     services, principal = call.services, call.principal
     limit = whole_number(given, "limit", 100, 1, 500)
     symbol = given.get("symbol")
-    scope = given.get("scope", "market" if symbol or principal is None else "own").lower()
+    scope = given.get("scope", "market" if symbol is not None or principal is None else "own").lower()
     if scope not in ("own", "market"):
         raise InvalidRequest("INVALID_PARAMETER", "scope must be own or market", field="scope", provided=scope[:100])
-    if scope == "market" and not symbol:
+    if scope == "market" and symbol is None:
         raise InvalidRequest("INVALID_SYMBOL", "a market's trades need its symbol", field="symbol", provided="")
     if scope == "own" and principal is None:
         raise InvalidRequest("INVALID_PARAMETER", "own trades need a token", field="scope", provided=scope)
-    market_id = services.market(symbol).market_id if symbol else None
+    market_id = services.market(symbol).market_id if symbol is not None else None
     start, end = (read_time(given[name], name) if name in given else None for name in ("start_time", "end_time"))
     user_id = principal.user_id if principal and scope == "own" else None
     trades = await services.queries.trades(

@@ -96,7 +96,7 @@ _state_decoder = msgspec.json.Decoder(MarketStateBody)
 
 
 async def admin_markets(call: Call) -> Answer:
-    """GET /admin/markets."""
+    """GET /admin/markets: all markets, with everything that can be set."""
     return Answer([_show(market) for market in call.services.engine.markets.values()])
 
 

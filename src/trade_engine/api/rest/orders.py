@@ -145,12 +145,12 @@ async def cancel_all(call: Call) -> Answer:
     """DELETE /orders: ends all of the caller's orders, in one market if ``symbol`` is given; how many."""
     symbol = call.query.get("symbol")
     services = call.services
-    market = services.market(symbol).symbol if symbol else None
+    market = services.market(symbol).symbol if symbol is not None else None
     return Answer(CancelledView(await services.engine.cancel_all(call.user_id, market)))
 
 
 async def get(call: Call) -> Answer:
-    """GET /orders/{order_id}."""
+    """GET /orders/{order_id}: one order of the caller."""
     order = await call.services.engine.order(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
@@ -163,9 +163,9 @@ async def list_orders(call: Call) -> Answer:
     symbol, side = given.get("symbol"), given.get("side")
     orders = await services.queries.orders(
         call.user_id,
-        market_id=services.market(symbol).market_id if symbol else None,
+        market_id=services.market(symbol).market_id if symbol is not None else None,
         statuses=_statuses(given.get("status")),
-        side=_choice("side", side, [s.name for s in Side]) if side else None,
+        side=_choice("side", side, [s.name for s in Side]) if side is not None else None,
         start_us=read_time(given["start_time"], "start_time") if "start_time" in given else None,
         end_us=read_time(given["end_time"], "end_time") if "end_time" in given else None,
         before=_cursor(given.get("cursor")),

@@ -45,14 +45,14 @@ class ReadyView(msgspec.Struct):
 
 
 async def status(call: Call) -> Answer:
-    """GET /status."""
+    """GET /status: which service this is, and whether it works."""
     settings = call.services.settings
     working = all(value == "ok" for value in call.services.engine.condition().values())
     return Answer(StatusView(settings.service, settings.version, "running" if working else "degraded"))
 
 
 async def server_time(_: Call) -> Answer:
-    """GET /time."""
+    """GET /time: the server's clock."""
     now_us = time.time_ns() // 1000
     return Answer(TimeView(show_time(now_us), now_us // 1000))
 

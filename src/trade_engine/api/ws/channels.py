@@ -228,8 +228,11 @@ class TickerGroup(StateGroup):
 class CandlesGroup(StateGroup):
     """The running candle of an interval; when the next one begins, first how it ended."""
 
-    def __init__(self, view: Callable[[], MarketView], interval: str, pause_ms: float) -> None:
+    def __init__(
+        self, view: Callable[[], MarketView], interval: str, pause_ms: float, committed_us: Callable[[], int]
+    ) -> None:
         self._interval = interval
+        self._committed_us = committed_us
         self.pause_ms = pause_ms
         self._start_us = 0
         super().__init__("candles", view)
@@ -240,7 +243,7 @@ class CandlesGroup(StateGroup):
         if candle is None:
             return None
         self._start_us = candle.start_us
-        return show_candle(candle, self._market, self._interval, 0)
+        return show_candle(candle, self._market, self._interval, self._committed_us())
 
     def update(self) -> bytes | None:
         """The running candle, if something traded; the end of the one before it, if it is new."""

@@ -190,7 +190,7 @@ class Session:
             answer = await orders.amend(self._call(principal, bytes(command.change), order_id=command.order_id))
         else:
             symbol = command.symbol if isinstance(command, CancelAll) else None
-            query = {"symbol": symbol} if symbol else {}
+            query = {"symbol": symbol} if symbol is not None else {}
             answer = await orders.cancel_all(self._call(principal, query=query))
         return answer.data
 

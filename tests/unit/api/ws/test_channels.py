@@ -197,7 +197,7 @@ def test_trades_are_told_once_and_what_is_left_out_is_counted(view: MarketView) 
 
 def test_a_candle_is_told_closed_before_the_next(view: MarketView) -> None:
     minute = 60_000_000
-    group = CandlesGroup(lambda: view, "1m", 250)
+    group = CandlesGroup(lambda: view, "1m", 250, lambda: 0)
     view.add_trade(trade(1, minute))
     (first,) = messages(group.update() or b"")
     assert (first["interval"], first["data"]["trades"], first["data"]["closed"]) == ("1m", 1, False)
