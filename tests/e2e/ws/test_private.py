@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.e2e.venue import Trader, Venue
+from tests.e2e.venue import Trader
 from tests.e2e.ws.client import Client, client
 from tests.e2e.ws.conftest import Start
 from tests.e2e.ws.flow import bearer, load, rich
