@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
+from trade_engine.api.auth.authenticator import Authenticator
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
 from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.limits import Limits
@@ -32,7 +33,9 @@ class Services:
         settings: ApiSettings,
         pending: Pending,
         backoffice: BackOffice,
+        authenticator: Authenticator | None = None,
     ) -> None:
+        self.authenticator = authenticator or Authenticator(verifier)
         self.pending = pending
         self.backoffice = backoffice
         self.engine = engine

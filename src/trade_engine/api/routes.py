@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
-from trade_engine.api.rest import account, admin, batch, engine_admin, market, markets_admin, orders, system
+from trade_engine.api.rest import account, admin, api_keys, batch, engine_admin, market, markets_admin, orders, system
 from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 
 #: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
@@ -46,6 +46,9 @@ ROUTES: Final = (
     Route("GET", f"{_V1}/markets/{{symbol:path}}/ticker", market.ticker, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets/{{symbol:path}}/candles", market.candles, OPEN, PUBLIC),
     Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC),
+    Route("POST", f"{_V1}/api-keys", api_keys.create_key, TRADER, QUERIES),
+    Route("GET", f"{_V1}/api-keys", api_keys.list_keys, TRADER, QUERIES),
+    Route("DELETE", f"{_V1}/api-keys/{{key_id}}", api_keys.revoke_key, TRADER, QUERIES),
     Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC),
     Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC),
     Route("GET", f"{_V1}/admin/dead-letters", admin.list_dead_letters, ADMIN, QUERIES),
@@ -65,6 +68,8 @@ ROUTES: Final = (
     Route("DELETE", f"{_V1}/admin/orders", engine_admin.admin_cancel_all, ADMIN, QUERIES),
     Route("GET", f"{_V1}/admin/engine", engine_admin.engine_status, ADMIN, QUERIES),
     Route("GET", f"{_V1}/admin/audit", engine_admin.list_audit, ADMIN, QUERIES),
+    Route("GET", f"{_V1}/admin/api-keys", api_keys.admin_list_keys, ADMIN, QUERIES),
+    Route("DELETE", f"{_V1}/admin/api-keys/{{key_id}}", api_keys.admin_revoke_key, ADMIN, QUERIES),
     Route("GET", "/health/live", system.live, OPEN, None),
     Route("GET", "/health/ready", system.ready, OPEN, None),
     Route("GET", "/health", system.live, OPEN, None),

@@ -156,6 +156,15 @@ class AuthSection(Section, frozen=True, kw_only=True):
     jwt_secret_file: Annotated[str | None, Meta(description="file that holds the secret, instead of it")] = None
     jwt_issuer: Annotated[str | None, Meta(description="required iss claim; empty: any")] = None
     jwt_audience: Annotated[str | None, Meta(description="required aud claim; empty: any")] = None
+    jwks_file: Annotated[str | None, Meta(description="JWK Set with more keys; read again when it changes")] = None
+    jwks_url: Annotated[
+        str | None, Meta(pattern=r"^https?://.+", description="JWK Set with more public keys, fetched again and again")
+    ] = None
+    jwks_refresh_s: Annotated[Seconds, Meta(description="how often jwks_url is fetched")] = 300
+    encryption_key: Annotated[
+        str | None, Meta(pattern="^[0-9a-fA-F]{64}$", description="encrypts API keys: 32 bytes as hex; default: made")
+    ] = None
+    encryption_key_file: Annotated[str | None, Meta(description="file that holds the encryption_key")] = None
 
 
 class RateLimitSection(Section, frozen=True, kw_only=True):

@@ -23,7 +23,8 @@ from trade_engine.storage.api_keys import ApiKey
 RECV_WINDOW_MS: Final = 5_000
 RECV_WINDOW_MS_MAX: Final = 60_000
 _AHEAD_MS: Final = 1_000
-_NAMES: Final = frozenset((b"x-api-key", b"x-api-timestamp", b"x-api-nonce", b"x-api-signature", b"x-api-recv-window"))
+API_KEY_HEADERS: Final = ("X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature", "X-API-Recv-Window")
+_NAMES: Final = frozenset(name.lower().encode() for name in API_KEY_HEADERS)
 _KEY_ID: Final = re.compile(r"tek_[0-9a-f]{32}")
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,15}")
@@ -36,7 +37,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 def signed_text(timestamp: str, nonce: str, method: str, target: str, body: bytes) -> bytes:
     """What a client signs."""
-    return f"{timestamp}\n{nonce}\n{method}\n{target}\n".encode() + body
+    return f"{timestamp}\n{nonce}\n{method}\n{target}\n".encode("latin-1", "replace") + body
 
 
 def sign(secret: str | bytes, timestamp: str, nonce: str, method: str, target: str, body: bytes = b"") -> str:
