@@ -260,9 +260,7 @@ class TradeEngine:
     def _start_authenticator(self) -> Authenticator:
         auth = self.config.auth
         verifier = TokenVerifier(
-            TokenSettings(
-                keys=(VerificationKey(key=self.secret),), issuer=auth.jwt_issuer, audience=auth.jwt_audience
-            )
+            TokenSettings(keys=(VerificationKey(key=self.secret),), issuer=auth.jwt_issuer, audience=auth.jwt_audience)
         )
         if auth.jwks_file is not None:
             key_set = KeySetFile(Path(auth.jwks_file), verifier)

@@ -125,6 +125,7 @@ class Api:
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
         body: bytes | None = None
+        principal: Principal | None
         try:
             if route.access != OPEN and is_signed(headers):
                 principal, body = await self._signed(route, scope, receive, headers)
@@ -178,9 +179,7 @@ class Api:
         _permit(route, principal)
         return principal
 
-    async def _signed(
-        self, route: Route, scope: Scope, receive: Receive, headers: Headers
-    ) -> tuple[Principal, bytes]:
+    async def _signed(self, route: Route, scope: Scope, receive: Receive, headers: Headers) -> tuple[Principal, bytes]:
         """Who a request with an API key speaks for, and its body, which is signed too."""
         authenticator = self._services.authenticator
         fields = signature_fields(headers)

@@ -98,7 +98,7 @@ class ApiKeyStore:
             if await connection.fetchval(_COUNT, user_id) >= KEYS_PER_USER:
                 message = f"a user may have {KEYS_PER_USER} API keys; revoke one first"
                 raise Refused("TOO_MANY_API_KEYS", message, limit=KEYS_PER_USER)
-            row = await connection.fetchrow(
+            [row] = await connection.fetch(
                 _MAKE, key_id, user_id, institution_id, name, sorted(set(scopes)), list(networks), sealed, expires_us
             )
         return _key(row), secret

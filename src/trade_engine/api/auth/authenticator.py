@@ -1,4 +1,4 @@
-"""Who a request speaks for: a bearer token, or the signature of an API key; REST and WebSocket ask here.
+r"""Who a request speaks for: a bearer token, or the signature of an API key; REST and WebSocket ask here.
 
 The signed text is ``timestamp \\n nonce \\n METHOD \\n path with query as sent \\n body``.  A signature is compared in
 constant time, for an unknown key too.  An API key never has another role than trader.

@@ -6,7 +6,6 @@ gives public keys only: a secret does not belong there.
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +103,7 @@ class KeySetFile:
         Raises:
             OSError, ValueError: it cannot be read, or is no key set.
         """
-        state = os.stat(self._path)
+        state = self._path.stat()
         seen = (state.st_mtime_ns, state.st_size, state.st_ino)
         if seen == self._seen:
             return

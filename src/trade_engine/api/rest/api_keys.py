@@ -10,10 +10,10 @@ from trade_engine.api.auth.key_ring import KeyRing
 from trade_engine.api.auth.tokens import SCOPES
 from trade_engine.api.call import Answer, Call
 from trade_engine.api.problems import Forbidden
+from trade_engine.api.rest.audited import audited
 from trade_engine.api.times import read_time, show_time, show_time_or_none
 from trade_engine.domain.errors import InvalidRequest, Unavailable
 from trade_engine.domain.ids import canonical_uuid
-from trade_engine.settlement.dead_letters import audit
 from trade_engine.storage.api_keys import ApiKey, Network
 
 _CODE: Final = "INVALID_API_KEY_TERMS"
@@ -100,8 +100,8 @@ async def admin_revoke_key(call: Call) -> Answer:
     ring = _ring(call)
     reason = call.parameters("reason").get("reason", "")
     key_id = call.path("key_id")
-    await audit(call.services.backoffice.pool, call.user_id, "api_key.revoke", key_id[:100], reason, "asked for")
-    key = await ring.store.revoke(key_id, None)
+    async with audited(call, "api_key.revoke", key_id[:100], reason):
+        key = await ring.store.revoke(key_id, None)
     ring.drop(key.key_id)
     return Answer(show_key(key))
 
