@@ -25,7 +25,7 @@ class ApiKeyBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a new key shall be good for."""
 
     name: str
-    scopes: list[str] = ["read"]
+    scopes: list[str] = msgspec.field(default_factory=lambda: ["read"])
     ip_allow_list: list[str] = []
     expires_at: str | None = None
 
