@@ -10,13 +10,14 @@ import contextlib
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
 import structlog
+from starlette.types import ASGIApp
 
 from trade_engine import __version__
 from trade_engine.api.addresses import ClientAddress
@@ -45,6 +46,8 @@ from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
 from trade_engine.config import Config, ConfigError, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
+from trade_engine.ops.metrics import Metrics, Reading
+from trade_engine.ops.readings import read_engine, read_settlement, read_streams
 from trade_engine.sequencer.admission import Admission
 from trade_engine.sequencer.bookkeeping import Changes
 from trade_engine.sequencer.candle_store import CandleStore
@@ -98,6 +101,7 @@ class TradeEngine:
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self._embedded: EmbeddedPostgres | None = None
         self.streams: StreamServer | None = None
+        self.metrics = Metrics(self._readings)
         self._stack = contextlib.AsyncExitStack()
         self.stopping = asyncio.Event()
 
@@ -176,6 +180,8 @@ class TradeEngine:
         def committed(changes: Changes) -> None:
             if changes.instructions:
                 self.settlement.notify()
+            new = [changes.orders[number] for number in changes.new]
+            self.metrics.committed(new, changes.trades, self.sequencer.memory.markets)
             if self.streams is not None:
                 self.streams.committed(changes.markets, changes.orders.values(), changes.trades)
 
@@ -250,12 +256,27 @@ class TradeEngine:
             settings,
             lambda user_id: pending_proceeds(self.pool, user_id),
             BackOffice(self.pool, self.dead_letters, self.reconciler),
+            self.metrics,
             authenticator,
         )
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
-        self.api = await self._serve("http_port", config.server.http_port)
-        self.websocket = await self._serve("websocket_port", config.server.websocket_port)
+        protocol = self.streams.protocol
+        self.api = await self._serve(self.app, "http_port", config.server.http_port, protocol)
+        self.websocket = await self._serve(self.app, "websocket_port", config.server.websocket_port, protocol)
+        if config.monitoring.prometheus_enabled:
+            self._run("loop lag", self.metrics.watch_loop())
+            self.scraped = await self._serve(self.metrics.app(), "metrics_port", config.server.metrics_port)
+
+    def _readings(self) -> Iterator[Reading]:
+        """What the metrics read at a scrape."""
+        yield from read_engine(self.sequencer)
+        yield from read_settlement(self.settlement)
+        if isinstance(self.wallet, HttpWallet):
+            is_open = self.wallet.breaker.state is BreakerState.OPEN
+            yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(is_open))
+        if self.streams is not None:
+            yield from read_streams(self.streams.connections, self.streams.hub.counts)
 
     def _start_authenticator(self) -> Authenticator:
         auth = self.config.auth
@@ -283,16 +304,22 @@ class TradeEngine:
         self._stack.push_async_callback(streams.stop)
         return streams
 
-    async def _serve(self, option: str, port: int) -> ApiServer:
+    async def _serve(
+        self, app: ASGIApp, option: str, port: int, protocol: Callable[..., asyncio.Protocol] | None = None
+    ) -> ApiServer:
         server = self.config.server
         settings = ServerSettings(
             host=server.host,
             port=port,
             name=f"server.{option}",
+            header_timeout_s=server.header_timeout_s,
+            body_timeout_s=server.body_timeout_s,
+            max_header_bytes=server.max_header_bytes,
+            max_connections=server.max_connections,
             trusted_proxies=tuple(server.trusted_proxies),
             shutdown_timeout_s=int(server.shutdown_timeout_s),
         )
-        api = ApiServer(self.app, settings, self.streams.protocol if self.streams is not None else None)
+        api = ApiServer(app, settings, protocol)
         await api.start()
         self._stack.push_async_callback(api.stop)
         return api

@@ -1,8 +1,9 @@
 """The engine under test: everything real, in this process, on a database of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,12 +13,13 @@ from trade_engine.bootstrap import TradeEngine
 from trade_engine.config import Config, load_config
 
 
-def engine_config(database_url: str) -> Config:
-    """Every option of the engine under test."""
+def engine_config(database_url: str, more: Mapping[str, Any] | None = None) -> Config:
+    """Every option of the engine under test; ``more`` beside or instead of the usual."""
     flags = {
         "database.url": database_url,
         "server.http_port": 0,
         "server.websocket_port": 0,
+        "server.metrics_port": 0,
         "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,
@@ -25,7 +27,7 @@ def engine_config(database_url: str) -> Config:
         "rate_limit.public_per_s": 0,
         "settlement.retry_backoff_ms": 10,
     }
-    return load_config(None, flags, {})
+    return load_config(None, flags | dict(more or {}), {})
 
 
 @pytest.fixture

@@ -311,6 +311,30 @@ async def test_a_backfill_in_chunks_that_is_cut_short_goes_on_from_there(
         same(await rebuilt(chunk))
 
 
+async def test_a_candle_closes_when_its_last_trade_is_committed_not_when_its_time_is_over(venue: Venue) -> None:
+    symbol = venue.market()
+    flow = Flow(1)
+    flow.now_us += 120_000_000 - flow.now_us % 60_000_000 - 1
+    flow.hold_clock(venue.running)
+    alice, bob = await venue.trader(USDT="1000"), await venue.trader(**{symbol.split("/")[0]: "10"})
+    await alice.order(symbol, "BUY", "2", "100.00")
+    await bob.order(symbol, "SELL", "1", "100.00")
+
+    async def candle() -> tuple[str, bool]:
+        (only,) = await alice.get(f"/markets/{symbol}/candles", interval="1m")
+        return only["volume"], only["closed"]
+
+    assert await candle() == ("1", False)
+    venue.running.failpoints.arm("before_commit", "stall")
+    sale = asyncio.create_task(bob.order(symbol, "SELL", "1", "100.00"))
+    await asyncio.sleep(0.2)
+    flow.now_us += 1
+    assert await candle() == ("1", False), "a trade of that minute is under way"
+    venue.running.failpoints.disarm("before_commit")
+    await sale
+    assert await candle() == ("2", True)
+
+
 def test_market_data_after_kill_9(data_dir: Path) -> None:
     acknowledged: dict[str, int] = {}
 

@@ -168,6 +168,7 @@ async def drill_world(
             "auth.jwt_secret": SECRET,
             "server.http_port": 0,
             "server.websocket_port": 0,
+            "server.metrics_port": 0,
             "matching.markets": markets_yaml(),
             "rate_limit.orders_per_s": 0,
             "rate_limit.queries_per_s": 0,

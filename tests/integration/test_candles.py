@@ -45,7 +45,7 @@ def memory_of(market: Market) -> Memory:
 
 async def test_an_older_version_never_replaces_a_newer_one(pool: asyncpg.Pool, market: Market) -> None:
     first, second = part(0, 100, 7), part(0, 101, 9)
-    for row in (first, second, first, second):
+    for row in (first, second, first):
         await store_candles(pool, [(market.market_id, "1m", row), (market.market_id, "1d", row)])
     for interval in ("1m", "1d"):
         assert await candles_between(pool, market.market_id, interval, 0, ALL, 9) == [second]

@@ -20,10 +20,11 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine.api.addresses import network
-from trade_engine.api.auth.authenticator import API_KEY_HEADERS, is_signed, require_scope, signature_fields
+from trade_engine.api.auth.authenticator import is_signed, require_scope, signature_fields
 from trade_engine.api.auth.tokens import Principal
-from trade_engine.api.call import Answer, Call, Services
+from trade_engine.api.call import Answer, Call, Services, read_query
 from trade_engine.api.limits import Demand, Verdict
+from trade_engine.api.openapi.pages import Described
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -47,6 +48,15 @@ _SAFE: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+#: Headers that browsers may send from other origins, and read.
+_CORS_IN: Final = (
+    "Authorization", "Content-Type", "X-Request-ID", "X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature",
+    "X-API-Recv-Window",
+)  # fmt: skip
+_CORS_OUT: Final = (
+    "X-Request-ID", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "Idempotent-Replayed",
+)  # fmt: skip
 _WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
@@ -59,14 +69,14 @@ def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
     settings = services.settings
     routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
-    app: ASGIApp = Api(services, routes)
+    app: ASGIApp = Described(Api(services, routes))
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE", "PATCH"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID", *API_KEY_HEADERS],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_headers=_CORS_IN,
+            expose_headers=_CORS_OUT,
         )
     return app
 
@@ -77,8 +87,13 @@ class Api:
     def __init__(self, services: Services, routes: Sequence[Route]) -> None:
         self._services = services
         self._settings = services.settings
-        self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
-        self._paths = [(Path(route.path, _unused, methods=[route.method]), route) for route in routes]
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            by_path.setdefault(route.path, {})[route.method] = route
+        self._exact = {path: methods for path, methods in by_path.items() if "{" not in path}
+        # The longest first: /markets/{symbol}/ticker is that, and not the market of a symbol with a slash.
+        patterns = sorted(by_path.keys() - self._exact.keys(), key=len, reverse=True)
+        self._patterns = [(Path(path, _unused), by_path[path]) for path in patterns]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -115,8 +130,10 @@ class Api:
         await send({"type": "http.response.start", "status": status, "headers": head})
         body = b"" if scope["method"] == "HEAD" else content
         await send({"type": "http.response.body", "body": body})
+        took_s = time.perf_counter() - started
+        self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
         if self._settings.access_log:
-            took_ms = round((time.perf_counter() - started) * 1e3, 3)
+            took_ms = round(took_s * 1e3, 3)
             log.info(
                 "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
                 address=_address(scope), user_id=scope.get("user_id"),
@@ -124,6 +141,7 @@ class Api:
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
+        scope["route"] = route.path
         body: bytes | None = None
         principal: Principal | None
         try:
@@ -144,25 +162,27 @@ class Api:
             await self._limit(route, principal, scope, extra)
             if body is None:
                 body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
-        return await route.handler(Call(self._services, Request(scope), principal, body))
+        request = Request(scope)
+        query = read_query(request, route.parameters) if scope["query_string"] else {}
+        return await route.handler(Call(self._services, request, principal, body, query))
 
     def _route(self, scope: Scope) -> Route:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        route = self._exact.get((method, scope["path"]))
-        if route is not None:
-            return route
-        allowed = []
-        for path, candidate in self._paths:
-            match, child = path.matches(scope)
-            if match is Match.FULL or (match is Match.PARTIAL and candidate.method == method):
-                scope.update(child)
-                return candidate
-            if match is Match.PARTIAL:
-                allowed.append(candidate.method)
-        if allowed:
+        methods = self._exact.get(scope["path"]) or self._matching(scope)
+        route = methods.get(method)
+        if route is None:
+            allowed = list(methods)
             raise MethodNotAllowed(
                 "METHOD_NOT_ALLOWED", f"the path takes {', '.join(allowed)}", provided=method, allowed=allowed
             )
+        return route
+
+    def _matching(self, scope: Scope) -> dict[str, Route]:
+        for pattern, methods in self._patterns:
+            match, child = pattern.matches(scope)
+            if match is not Match.NONE:
+                scope.update(child)
+                return methods
         raise NotFound("ROUTE_NOT_FOUND", "there is no such path", provided=scope["path"][:200])
 
     def _authenticate(self, route: Route, headers: Headers) -> Principal | None:
@@ -255,7 +275,9 @@ def _permit(route: Route, principal: Principal) -> None:
     """Refuse a login whose roles or scopes do not reach this route."""
     if route.access != OPTIONAL and route.access not in principal.roles:
         raise Forbidden("FORBIDDEN", f"the login lacks the role {route.access}", field="roles")
-    require_scope(principal, "read" if route.method == "GET" else "trade")
+    if principal.key_id is not None and route.scope is None:
+        raise Forbidden("TOKEN_REQUIRED", "this is done with a bearer token, not with an API key")
+    require_scope(principal, route.scope or ("read" if route.method == "GET" else "trade"))
 
 
 def _late(method: str) -> Unavailable:

@@ -1,6 +1,7 @@
 """One request on its way through the API, and what a handler gives back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -9,6 +10,8 @@ from trade_engine.api.auth.authenticator import Authenticator
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
 from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.limits import Limits
+from trade_engine.api.meter import Meter, NoMeter
+from trade_engine.api.parameters import Parameter
 from trade_engine.api.settings import ApiSettings
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market, symbol_keys
@@ -33,9 +36,11 @@ class Services:
         settings: ApiSettings,
         pending: Pending,
         backoffice: BackOffice,
+        meter: Meter | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
         self.authenticator = authenticator or Authenticator(verifier)
+        self.meter = meter or NoMeter()
         self.pending = pending
         self.backoffice = backoffice
         self.engine = engine
@@ -77,6 +82,8 @@ class Call(NamedTuple):
     request: Request
     principal: Principal | None
     body: bytes
+    #: The query's parameters, all of them known to the route.
+    query: Mapping[str, str] = MappingProxyType({})
 
     @property
     def user_id(self) -> str:
@@ -95,21 +102,23 @@ class Call(NamedTuple):
         value: str = self.request.path_params[name]
         return value
 
-    def parameters(self, *allowed: str) -> dict[str, str]:
-        """The query's parameters.
 
-        Raises:
-            InvalidRequest: INVALID_PARAMETER for one that is unknown or comes twice.
-        """
-        found: dict[str, str] = {}
-        for name, value in self.request.query_params.multi_items():
-            if name not in allowed or name in found:
-                why = "comes twice" if name in found else f"is unknown; known are {', '.join(allowed) or 'none'}"
-                raise InvalidRequest(
-                    "INVALID_PARAMETER", f"parameter {name[:50]} {why}", field=name[:50], provided=value[:100]
-                )
-            found[name] = value
-        return found
+def read_query(request: Request, known: Sequence[Parameter]) -> dict[str, str]:
+    """The query's parameters, of those that the route knows.
+
+    Raises:
+        InvalidRequest: INVALID_PARAMETER for one that is unknown or comes twice.
+    """
+    names = [parameter.name for parameter in known]
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in names or name in found:
+            why = "comes twice" if name in found else f"is unknown; known are {', '.join(names) or 'none'}"
+            raise InvalidRequest(
+                "INVALID_PARAMETER", f"parameter {name[:50]} {why}", field=name[:50], provided=value[:100]
+            )
+        found[name] = value
+    return found
 
 
 class Answer(NamedTuple):
@@ -126,7 +135,7 @@ class Answer(NamedTuple):
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
-def whole_number(parameters: dict[str, str], name: str, default: int, least: int, most: int) -> int:
+def whole_number(parameters: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     """A whole number out of the query.
 
     Raises:

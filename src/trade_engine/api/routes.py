@@ -1,19 +1,36 @@
 """The route table: everything the REST API answers, who may ask, and which rate limit counts.
 
-The table is the one source: the router is built from it, and so will be whatever describes the API.
+The table is the one source: the router is built from it, and so is the API's description (``api.openapi``).  A row
+says exactly what its handler takes and answers; what all routes share (tokens, limits, bodies) follows from the row.
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from trade_engine.api import parameters as given
 from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
+from trade_engine.api.parameters import Parameter
 from trade_engine.api.rest import account, admin, api_keys, batch, engine_admin, market, markets_admin, orders, system
+from trade_engine.api.schemas import (
+    AmendBody,
+    CancelledView,
+    CandleView,
+    OrderView,
+    OwnTradeView,
+    PlaceBody,
+    PlacedView,
+    TradeView,
+)
 from trade_engine.api.settings import ORDERS, PUBLIC, QUERIES
 
 #: Who may ask: everybody; everybody, but a token counts if there is one; or a role.
 OPEN: Final = "open"
 OPTIONAL: Final = "optional"
+
+#: What a key may be allowed: to look, or to trade as well.
+READ: Final = "read"
+TRADE: Final = "trade"
 
 
 class Route(NamedTuple):
@@ -27,54 +44,213 @@ class Route(NamedTuple):
     limit: str | None
     #: For how many requests a body counts; None: for one, and the limit is asked before the body is read.
     cost: Callable[[bytes], int] | None = None
+    #: The type of the answer's ``data``; of the whole answer, if ``plain``.
+    answer: Any = None
+    #: The type of the body; None: there is none.
+    body: type[Any] | None = None
+    #: Without a body it is as if ``{}`` had come.
+    body_needed: bool = True
+    #: What the query may have; any other parameter is refused.
+    parameters: tuple[Parameter, ...] = ()
+    #: Codes of its own, beside those that follow from access, limit, body and path.
+    codes: tuple[str, ...] = ()
+    #: The status of success, and others that come with the same answer.
+    status: int = 200
+    also: tuple[int, ...] = ()
+    #: What a key must be allowed; None: keys do not open it.
+    scope: str | None = None
+    #: ``meta`` has a ``next_cursor``.
+    paged: bool = False
+    #: No envelope.
+    plain: bool = False
 
 
 _V1: Final = "/api/v1"
 
+_STORED: Final = ("DATABASE_UNAVAILABLE",)
+_ENGINE: Final = ("ENGINE_UNAVAILABLE", "ENGINE_OVERLOADED", *_STORED)
+_MARKET_SHUT: Final = ("MARKET_HALTED", "MARKET_CANCEL_ONLY", "MARKET_CLOSED")
+_LIMITS: Final = (
+    "INVALID_QUANTITY", "INVALID_PRICE", "INVALID_STOP_PRICE", "INVALID_DISPLAY_QUANTITY", "NOTIONAL_OVERFLOW",
+    "INSUFFICIENT_BALANCE", "POST_ONLY_WOULD_TAKE", "PRICE_BAND", "MIN_NOTIONAL", "INVALID_FLAGS", "INVALID_COMMAND",
+    *_MARKET_SHUT, "WALLET_UNAVAILABLE", *_ENGINE,
+)  # fmt: skip
+_PLACE: Final = (
+    "INVALID_SYMBOL", "INVALID_SIDE", "INVALID_ORDER_TYPE", "INVALID_TIME_IN_FORCE", "INVALID_SELF_TRADE_PREVENTION",
+    "INVALID_CLIENT_ORDER_ID", "INVALID_QUOTE_AMOUNT", "INVALID_EXPIRY", "INVALID_AMOUNT", "INVALID_LINK",
+    "MAX_OPEN_ORDERS", "FOK_NOT_FILLABLE", "IDEMPOTENCY_CONFLICT", "DUPLICATE_ORDER_ID", *_LIMITS,
+)  # fmt: skip
+_AMEND: Final = ("ORDER_NOT_FOUND", "NOT_AMENDABLE", "NO_CHANGE", "INVALID_AMOUNT", *_LIMITS)
+_CANCEL: Final = ("ORDER_NOT_FOUND", "ORDER_NOT_CANCELLABLE", *_MARKET_SHUT, *_ENGINE)
+_LETTER: Final = ("DEAD_LETTER_NOT_FOUND", *_STORED)
+_AUDITED: Final = ("INVALID_REASON", *_ENGINE)
+_LETTER_CHANGED: Final = ("INVALID_REASON", *_LETTER)
+
+_PLACE_ROUTE: Final = Route(
+    "POST", f"{_V1}/orders", orders.place, TRADER, ORDERS,
+    answer=PlacedView, body=PlaceBody, codes=_PLACE, status=201, also=(200,), scope=TRADE,
+)  # fmt: skip
+
 ROUTES: Final = (
-    Route("POST", f"{_V1}/orders", orders.place, TRADER, ORDERS),
-    Route("POST", f"{_V1}/orders/batch", batch.place_batch, TRADER, ORDERS, cost=batch.count),
-    Route("DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS),
-    Route("PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS),
-    Route("DELETE", f"{_V1}/orders", orders.cancel_all, TRADER, ORDERS),
-    Route("GET", f"{_V1}/orders", orders.list_orders, TRADER, QUERIES),
-    Route("GET", f"{_V1}/orders/{{order_id}}", orders.get, TRADER, QUERIES),
-    Route("GET", f"{_V1}/balances", account.balances, TRADER, QUERIES),
-    Route("GET", f"{_V1}/trades", market.list_trades, OPTIONAL, PUBLIC),
-    Route("GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC),
-    Route("GET", f"{_V1}/markets", market.list_markets, OPEN, PUBLIC),
-    Route("GET", f"{_V1}/markets/{{symbol:path}}/ticker", market.ticker, OPEN, PUBLIC),
-    Route("GET", f"{_V1}/markets/{{symbol:path}}/candles", market.candles, OPEN, PUBLIC),
-    Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC),
-    Route("POST", f"{_V1}/api-keys", api_keys.create_key, TRADER, QUERIES),
-    Route("GET", f"{_V1}/api-keys", api_keys.list_keys, TRADER, QUERIES),
-    Route("DELETE", f"{_V1}/api-keys/{{key_id}}", api_keys.revoke_key, TRADER, QUERIES),
-    Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC),
-    Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC),
-    Route("GET", f"{_V1}/admin/dead-letters", admin.list_dead_letters, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/dead-letters/{{id}}", admin.show_dead_letter, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/dead-letters/{{id}}/retry", admin.retry_dead_letter, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/dead-letters/{{id}}/resolve", admin.resolve_dead_letter, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/reconciliation", admin.last_reconciliation, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/reconciliation", admin.reconcile, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/markets", markets_admin.admin_markets, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/markets", markets_admin.list_market, ADMIN, QUERIES),
-    Route("PATCH", f"{_V1}/admin/markets/{{symbol:path}}", markets_admin.change_market, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/markets/{{symbol:path}}/halt", markets_admin.halt_market, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/markets/{{symbol:path}}/resume", markets_admin.resume_market, ADMIN, QUERIES),
-    Route("POST", f"{_V1}/admin/markets/{{symbol:path}}/state", markets_admin.set_market_state, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/orders/{{order_id}}", engine_admin.admin_order, ADMIN, QUERIES),
-    Route("DELETE", f"{_V1}/admin/orders/{{order_id}}", engine_admin.admin_cancel, ADMIN, QUERIES),
-    Route("DELETE", f"{_V1}/admin/orders", engine_admin.admin_cancel_all, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/engine", engine_admin.engine_status, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/audit", engine_admin.list_audit, ADMIN, QUERIES),
-    Route("GET", f"{_V1}/admin/api-keys", api_keys.admin_list_keys, ADMIN, QUERIES),
-    Route("DELETE", f"{_V1}/admin/api-keys/{{key_id}}", api_keys.admin_revoke_key, ADMIN, QUERIES),
-    Route("GET", "/health/live", system.live, OPEN, None),
-    Route("GET", "/health/ready", system.ready, OPEN, None),
-    Route("GET", "/health", system.live, OPEN, None),
-    Route("GET", "/ready", system.ready, OPEN, None),
-)
+    _PLACE_ROUTE,
+    Route(
+        "POST", f"{_V1}/orders/batch", batch.place_batch, TRADER, ORDERS, batch.count,
+        answer=list[batch.BatchResult], body=batch.BatchBody, codes=("INVALID_BATCH",), scope=TRADE,
+    ),
+    Route(
+        "DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS,
+        answer=OrderView, codes=_CANCEL, scope=TRADE,
+    ),
+    Route(
+        "PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS,
+        answer=PlacedView, body=AmendBody, codes=_AMEND, scope=TRADE,
+    ),
+    Route(
+        "DELETE", f"{_V1}/orders", orders.cancel_all, TRADER, ORDERS,
+        answer=CancelledView, parameters=(given.IN_MARKET,), codes=("INVALID_SYMBOL", *_ENGINE), scope=TRADE,
+    ),
+    Route(
+        "GET", f"{_V1}/orders", orders.list_orders, TRADER, QUERIES,
+        answer=list[OrderView],
+        parameters=(
+            given.IN_MARKET, given.IN_STATUS, given.ON_SIDE, given.START, given.END, given.limit(500, 100),
+            given.CURSOR,
+        ),
+        codes=("INVALID_SYMBOL", "INVALID_CURSOR", *_STORED), scope=READ, paged=True,
+    ),
+    Route(
+        "GET", f"{_V1}/orders/{{order_id}}", orders.get, TRADER, QUERIES,
+        answer=OrderView, codes=("ORDER_NOT_FOUND", *_ENGINE), scope=READ,
+    ),
+    Route(
+        "GET", f"{_V1}/balances", account.balances, TRADER, QUERIES,
+        answer=list[account.BalanceView], codes=("WALLET_UNAVAILABLE", *_STORED), scope=READ,
+    ),
+    Route(
+        "POST", f"{_V1}/api-keys", api_keys.create_key, TRADER, QUERIES,
+        answer=api_keys.NewApiKeyView, body=api_keys.ApiKeyBody, status=201,
+        codes=("INVALID_API_KEY_TERMS", "SCOPE_MISSING", "TOO_MANY_API_KEYS", *_STORED),
+    ),
+    Route(
+        "GET", f"{_V1}/api-keys", api_keys.list_keys, TRADER, QUERIES,
+        answer=list[api_keys.ApiKeyView], codes=_STORED,
+    ),
+    Route(
+        "DELETE", f"{_V1}/api-keys/{{key_id}}", api_keys.revoke_key, TRADER, QUERIES,
+        answer=api_keys.ApiKeyView, codes=("API_KEY_NOT_FOUND", *_STORED),
+    ),
+    Route(
+        "GET", f"{_V1}/trades", market.list_trades, OPTIONAL, PUBLIC,
+        answer=list[OwnTradeView] | list[TradeView],
+        parameters=(
+            given.IN_MARKET, given.TRADES_OF, given.START, given.END, given.limit(500, 100), given.CURSOR,
+        ),
+        codes=("INVALID_SYMBOL", "INVALID_CURSOR", *_STORED), scope=READ, paged=True,
+    ),
+    Route(
+        "GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC,
+        answer=market.BookView, parameters=(given.DEPTH,),
+    ),
+    Route("GET", f"{_V1}/markets", market.list_markets, OPEN, PUBLIC, answer=list[market.MarketView]),
+    Route("GET", f"{_V1}/markets/{{symbol:path}}/ticker", market.ticker, OPEN, PUBLIC, answer=market.TickerAnswer),
+    Route(
+        "GET", f"{_V1}/markets/{{symbol:path}}/candles", market.candles, OPEN, PUBLIC,
+        answer=list[CandleView],
+        parameters=(given.INTERVAL, given.START, given.END, given.limit(1_000, 500), given.TIME_CURSOR),
+        codes=("INVALID_INTERVAL", "INVALID_CURSOR", *_STORED), paged=True,
+    ),
+    Route("GET", f"{_V1}/markets/{{symbol:path}}", market.get_market, OPEN, PUBLIC, answer=market.MarketView),
+    Route("GET", f"{_V1}/status", system.status, OPEN, PUBLIC, answer=system.StatusView),
+    Route("GET", f"{_V1}/time", system.server_time, OPEN, PUBLIC, answer=system.TimeView),
+    Route(
+        "GET", f"{_V1}/admin/dead-letters", admin.list_dead_letters, ADMIN, QUERIES,
+        answer=list[admin.DeadLetterView], parameters=(given.AFTER, given.limit(500, 100)), codes=_STORED,
+    ),
+    Route(
+        "GET", f"{_V1}/admin/dead-letters/{{id}}", admin.show_dead_letter, ADMIN, QUERIES,
+        answer=admin.DeadLetterView, codes=_LETTER,
+    ),
+    Route(
+        "POST", f"{_V1}/admin/dead-letters/{{id}}/retry", admin.retry_dead_letter, ADMIN, QUERIES,
+        answer=admin.DeadLetterOutcome, body=admin.ReasonBody, codes=_LETTER_CHANGED,
+    ),
+    Route(
+        "POST", f"{_V1}/admin/dead-letters/{{id}}/resolve", admin.resolve_dead_letter, ADMIN, QUERIES,
+        answer=admin.DeadLetterOutcome, body=admin.ReasonBody,
+        codes=("ALREADY_SETTLED", "WALLET_UNAVAILABLE", *_LETTER_CHANGED),
+    ),
+    Route(
+        "GET", f"{_V1}/admin/reconciliation", admin.last_reconciliation, ADMIN, QUERIES,
+        answer=admin.ReconciliationView | None,
+    ),
+    Route(
+        "POST", f"{_V1}/admin/reconciliation", admin.reconcile, ADMIN, QUERIES,
+        answer=admin.ReconciliationView, body=admin.ReconcileBody, body_needed=False,
+        codes=("INVALID_REASON", "WALLET_UNAVAILABLE", *_STORED),
+    ),
+    Route(
+        "GET", f"{_V1}/admin/markets", markets_admin.admin_markets, ADMIN, QUERIES,
+        answer=list[markets_admin.AdminMarketView],
+    ),
+    Route(
+        "POST", f"{_V1}/admin/markets", markets_admin.list_market, ADMIN, QUERIES,
+        answer=markets_admin.AdminMarketView, body=markets_admin.ListMarketBody, status=201,
+        codes=("INVALID_SYMBOL", "INVALID_MARKET", "MARKET_EXISTS", *_AUDITED),
+    ),
+    Route(
+        "PATCH", f"{_V1}/admin/markets/{{symbol:path}}", markets_admin.change_market, ADMIN, QUERIES,
+        answer=markets_admin.AdminMarketView, body=markets_admin.ChangeMarketBody,
+        codes=("INVALID_MARKET", "MARKET_FIXED", *_AUDITED),
+    ),
+    Route(
+        "POST", f"{_V1}/admin/markets/{{symbol:path}}/halt", markets_admin.halt_market, ADMIN, QUERIES,
+        answer=markets_admin.AdminMarketView, body=markets_admin.MarketReason, codes=_AUDITED,
+    ),
+    Route(
+        "POST", f"{_V1}/admin/markets/{{symbol:path}}/resume", markets_admin.resume_market, ADMIN, QUERIES,
+        answer=markets_admin.AdminMarketView, body=markets_admin.MarketReason, codes=_AUDITED,
+    ),
+    Route(
+        "POST", f"{_V1}/admin/markets/{{symbol:path}}/state", markets_admin.set_market_state, ADMIN, QUERIES,
+        answer=markets_admin.AdminMarketView, body=markets_admin.MarketStateBody,
+        codes=("INVALID_STATE", *_AUDITED),
+    ),
+    Route(
+        "GET", f"{_V1}/admin/orders/{{order_id}}", engine_admin.admin_order, ADMIN, QUERIES,
+        answer=OrderView, codes=("ORDER_NOT_FOUND", *_ENGINE),
+    ),
+    Route(
+        "DELETE", f"{_V1}/admin/orders/{{order_id}}", engine_admin.admin_cancel, ADMIN, QUERIES,
+        answer=OrderView, parameters=(given.WHY,), codes=("INVALID_REASON", *_CANCEL),
+    ),
+    Route(
+        "DELETE", f"{_V1}/admin/orders", engine_admin.admin_cancel_all, ADMIN, QUERIES,
+        answer=CancelledView, parameters=(given.IN_MARKET, given.OF_USER, given.WHY),
+        codes=("INVALID_SYMBOL", *_AUDITED),
+    ),
+    Route(
+        "GET", f"{_V1}/admin/engine", engine_admin.engine_status, ADMIN, QUERIES,
+        answer=engine_admin.EngineView, codes=_STORED,
+    ),
+    Route(
+        "GET", f"{_V1}/admin/audit", engine_admin.list_audit, ADMIN, QUERIES,
+        answer=list[engine_admin.AuditView], parameters=(given.limit(500, 100), given.NUMBER_CURSOR),
+        codes=("INVALID_CURSOR", *_STORED), paged=True,
+    ),
+    Route(
+        "GET", f"{_V1}/admin/api-keys", api_keys.admin_list_keys, ADMIN, QUERIES,
+        answer=list[api_keys.ApiKeyView], parameters=(given.KEYS_OF,), codes=_STORED,
+    ),
+    Route(
+        "DELETE", f"{_V1}/admin/api-keys/{{key_id}}", api_keys.admin_revoke_key, ADMIN, QUERIES,
+        answer=api_keys.ApiKeyView, parameters=(given.WHY,),
+        codes=("API_KEY_NOT_FOUND", "INVALID_REASON", *_STORED),
+    ),
+    Route("GET", "/health/live", system.live, OPEN, None, answer=system.AliveView, plain=True),
+    Route("GET", "/health/ready", system.ready, OPEN, None, answer=system.ReadyView, also=(503,), plain=True),
+    Route("GET", "/health", system.live, OPEN, None, answer=system.AliveView, plain=True),
+    Route("GET", "/ready", system.ready, OPEN, None, answer=system.ReadyView, also=(503,), plain=True),
+)  # fmt: skip
 
 #: Only with ``ApiSettings.echo_route``.
-ECHO: Final = Route("POST", f"{_V1}/echo", orders.echo, TRADER, ORDERS)
+ECHO: Final = _PLACE_ROUTE._replace(path=f"{_V1}/echo", handler=orders.echo, status=200, also=())

@@ -7,6 +7,24 @@ from typing import Any
 
 import msgspec
 
+from trade_engine.api.shapes import (
+    Amount,
+    AmountText,
+    Asset,
+    ClientId,
+    Id,
+    IntervalWord,
+    PreventionWord,
+    SettlementWord,
+    SideWord,
+    StatusWord,
+    Symbol,
+    SymbolText,
+    Time,
+    TimeInForceWord,
+    TimeText,
+    TypeWord,
+)
 from trade_engine.api.times import read_time, show_time, show_time_or_none
 from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
 from trade_engine.domain.errors import InvalidRequest
@@ -21,27 +39,27 @@ from trade_engine.sequencer.amending import Amendment
 class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The body of POST /orders."""
 
-    symbol: str
-    side: str
-    type: str
-    quantity: str | None = None
-    price: str | None = None
-    stop_price: str | None = None
-    time_in_force: str = "GTC"
-    client_order_id: str | None = None
-    self_trade_prevention: str = "CANCEL_NEWEST"
+    symbol: SymbolText
+    side: SideWord
+    type: TypeWord
+    quantity: AmountText | None = None
+    price: AmountText | None = None
+    stop_price: AmountText | None = None
+    time_in_force: TimeInForceWord = "GTC"
+    client_order_id: ClientId | None = None
+    self_trade_prevention: PreventionWord = "CANCEL_NEWEST"
     post_only: bool = False
-    display_quantity: str | None = None
-    quote_amount: str | None = None
-    expires_at: str | None = None
+    display_quantity: AmountText | None = None
+    quote_amount: AmountText | None = None
+    expires_at: TimeText | None = None
 
 
 class AmendBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The body of PATCH /orders/{order_id}: what to change; ``quantity`` is the new total."""
 
-    quantity: str | None = None
-    price: str | None = None
-    stop_price: str | None = None
+    quantity: AmountText | None = None
+    price: AmountText | None = None
+    stop_price: AmountText | None = None
 
 
 #: The code of a field that is missing, of the wrong type or unreadable.
@@ -100,7 +118,7 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         post_only=body.post_only,
         display_quantity=_amount("display_quantity", body.display_quantity),
         quote_amount=_amount("quote_amount", body.quote_amount),
-        expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at else 0,
+        expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,
     )
 
 
@@ -144,78 +162,101 @@ def _amount(field: str, text: str | None) -> int:
 class OrderView(msgspec.Struct, gc=False):
     """An order as its owner sees it."""
 
-    id: str
+    id: Id
     sequence: int
     client_order_id: str | None
-    user_id: str
+    user_id: Id
     institution_id: str | None
-    symbol: str
-    side: str
-    type: str
-    time_in_force: str
-    status: str
-    quantity: str
-    filled_quantity: str
-    average_price: str | None
-    price: str | None
-    stop_price: str | None
-    display_quantity: str | None
+    symbol: Symbol
+    side: SideWord
+    type: TypeWord
+    time_in_force: TimeInForceWord
+    status: StatusWord
+    quantity: Amount
+    filled_quantity: Amount
+    average_price: Amount | None
+    price: Amount | None
+    stop_price: Amount | None
+    display_quantity: Amount | None
     reason: str | None
-    created_at: str
-    updated_at: str
-    filled_at: str | None
-    cancelled_at: str | None
-    expires_at: str | None
+    created_at: Time
+    updated_at: Time
+    filled_at: Time | None
+    cancelled_at: Time | None
+    expires_at: Time | None
 
 
 class OwnTradeView(msgspec.Struct, gc=False, omit_defaults=True):
     """A trade as one of its parties sees it: that side's order and fee only (both, if it was both)."""
 
-    id: str
+    id: Id
     sequence: int
-    symbol: str
-    price: str
-    quantity: str
+    symbol: Symbol
+    price: Amount
+    quantity: Amount
     is_buyer_maker: bool
-    settlement_status: str
-    executed_at: str
-    side: str
-    buyer_order_id: str | None = None
-    buyer_fee: str | None = None
-    buyer_fee_asset: str | None = None
-    seller_order_id: str | None = None
-    seller_fee: str | None = None
-    seller_fee_asset: str | None = None
+    settlement_status: SettlementWord
+    executed_at: Time
+    side: SideWord
+    buyer_order_id: Id | None = None
+    buyer_fee: Amount | None = None
+    buyer_fee_asset: Asset | None = None
+    seller_order_id: Id | None = None
+    seller_fee: Amount | None = None
+    seller_fee_asset: Asset | None = None
 
 
 class TradeView(msgspec.Struct, gc=False):
     """A trade as the market sees it: nobody's ids."""
 
-    id: str
+    id: Id
     sequence: int
-    symbol: str
-    price: str
-    quantity: str
+    symbol: Symbol
+    price: Amount
+    quantity: Amount
     is_buyer_maker: bool
-    executed_at: str
+    executed_at: Time
 
 
 class CandleView(msgspec.Struct, gc=False):
     """What traded in one interval; ``close_time`` is where the next one begins."""
 
-    symbol: str
-    interval: str
-    open_time: str
-    close_time: str
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: str
-    quote_volume: str
+    symbol: Symbol
+    interval: IntervalWord
+    open_time: Time
+    close_time: Time
+    open: Amount
+    high: Amount
+    low: Amount
+    close: Amount
+    volume: Amount
+    quote_volume: Amount
     trades: int
     #: Its time is over and all its trades are in.
     closed: bool
+
+
+class PlacedView(msgspec.Struct, gc=False, omit_defaults=True):
+    """An order as it is now, and the trades that placing or changing it made at once."""
+
+    order: OrderView
+    trades: list[OwnTradeView]
+    #: The client_order_id was used before: nothing new was placed.
+    replayed: bool = False
+
+
+class CancelledView(msgspec.Struct):
+    """How many orders were ended."""
+
+    cancelled: int
+
+
+class ErrorView(msgspec.Struct):
+    """Why something was refused; ``code`` is stable, ``message`` is for people, ``details`` name field and limit."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
 
 
 def show_order(order: Order, market: Market) -> OrderView:

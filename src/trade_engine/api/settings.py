@@ -86,6 +86,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "server.http_port"
     backlog: int = 2048
     keep_alive_s: int = 75
+    #: How long a request's headers, and then its body, may take to arrive.
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    max_header_bytes: int = 32 * 1024
+    #: Open at a time; one more is told 503.
+    max_connections: int = 10_000
     #: How long running requests may take to end when the server stops.
     shutdown_timeout_s: int = 30
     #: Addresses or networks of proxies whose X-Forwarded-For is believed.
@@ -102,7 +108,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Balances: how long a burst is gathered, and how often they are looked at without a cause.
     balances_pause_ms: float = 50.0
     balances_every_s: float = 10.0
-    #: Bytes that may wait unread before market data is merged, and before the connection is closed.
+    #: Bytes that may wait unread (and as many in the kernel) before market data is merged, and before the connection
+    #: is closed.
     buffer_bytes: int = 64 * 1024
     private_bytes: int = 1024 * 1024
     #: How long a connection may read nothing while something waits.

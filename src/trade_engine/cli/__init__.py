@@ -3,15 +3,20 @@
 import click
 
 from trade_engine import __version__
+from trade_engine.cli.balances import balances
 from trade_engine.cli.bench import bench
+from trade_engine.cli.book import book
 from trade_engine.cli.config import config
 from trade_engine.cli.dead_letters import dead_letters
 from trade_engine.cli.deposit import deposit
 from trade_engine.cli.migrate import migrate
+from trade_engine.cli.openapi import openapi
+from trade_engine.cli.order import order
 from trade_engine.cli.reconcile import reconcile
 from trade_engine.cli.replay import replay
 from trade_engine.cli.serve import serve
 from trade_engine.cli.token import token
+from trade_engine.cli.trades import trades
 from trade_engine.cli.verify import verify_command
 from trade_engine.cli.wallet import wallet_command
 
@@ -34,5 +39,10 @@ for _command in (
     wallet_command,
     reconcile,
     dead_letters,
+    order,
+    book,
+    trades,
+    balances,
+    openapi,
 ):
     main.add_command(_command)

@@ -107,6 +107,7 @@ def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
     environment = os.environ | {
         "TRADE_ENGINE__SERVER__ECHO_ROUTE": "true",
         "TRADE_ENGINE__SERVER__WEBSOCKET_PORT": "0",
+        "TRADE_ENGINE__SERVER__METRICS_PORT": "0",
         "TRADE_ENGINE__LOGGING__LEVEL": "warning",
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
         **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(_RATE) for name in ("QUERIES_PER_S", "QUERIES_BURST")},

@@ -25,8 +25,13 @@ class ServerSection(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     http_port: Annotated[Port, Meta(description="REST API; 0 picks a free port")] = 8080
     websocket_port: Annotated[Port, Meta(description="WebSocket (also at http_port); 0 picks a free port")] = 8081
+    metrics_port: Annotated[Port, Meta(description="GET /metrics for Prometheus; 0 picks a free port")] = 9090
     shutdown_timeout_s: Annotated[Seconds, Meta(description="how long running requests may take to end")] = 30
     request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
+    header_timeout_s: Annotated[Seconds, Meta(description="how long a request's headers may take to arrive")] = 10
+    body_timeout_s: Annotated[Seconds, Meta(description="how long its body may take after that")] = 30
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=1_048_576, description="largest request headers")] = 32_768
+    max_connections: Annotated[Count, Meta(description="HTTP connections open at a time")] = 10_000
     max_body_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="largest request body")] = 65_536
     cors_origins: Annotated[list[str], Meta(description="origins browsers may call from; * is any")] = []
     trusted_proxies: Annotated[list[str], Meta(description="proxies whose X-Forwarded-For is believed")] = []
@@ -161,9 +166,9 @@ class AuthSection(Section, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str | None, Meta(description="required iss claim; empty: any")] = None
     jwt_audience: Annotated[str | None, Meta(description="required aud claim; empty: any")] = None
     jwks_file: Annotated[str | None, Meta(description="JWK Set with more keys; read again when it changes")] = None
-    jwks_url: Annotated[
-        HttpUrl | None, Meta(description="JWK Set with more public keys, fetched again and again")
-    ] = None
+    jwks_url: Annotated[HttpUrl | None, Meta(description="JWK Set with more public keys, fetched again and again")] = (
+        None
+    )
     jwks_refresh_s: Annotated[Seconds, Meta(description="how often jwks_url is fetched")] = 300
     encryption_key: Annotated[
         HexKey | None, Meta(description="encrypts API keys: 32 bytes as hex; default: made at start")
@@ -182,6 +187,12 @@ class RateLimitSection(Section, frozen=True, kw_only=True):
     public_burst: Annotated[Count, Meta(description="of them at once")] = 500
     address_per_s: Annotated[float, Meta(ge=0, description="all requests with a token of one address")] = 200
     address_burst: Annotated[Count, Meta(description="of them at once")] = 1_000
+
+
+class MonitoringSection(Section, frozen=True, kw_only=True):
+    """monitoring: what can be watched."""
+
+    prometheus_enabled: Annotated[bool, Meta(description="serve GET /metrics on server.metrics_port")] = True
 
 
 class LoggingSection(Section, frozen=True, kw_only=True):
@@ -206,3 +217,4 @@ class Config(Section, frozen=True, kw_only=True):
     auth: AuthSection = AuthSection()
     rate_limit: RateLimitSection = RateLimitSection()
     logging: LoggingSection = LoggingSection()
+    monitoring: MonitoringSection = MonitoringSection()

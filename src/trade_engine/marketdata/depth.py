@@ -102,6 +102,10 @@ class Depth:
         prices = self._prices[side]
         return 0 if not prices else prices[-1] if side is Side.BUY else prices[0]
 
+    def count(self, side: Side) -> int:
+        """How many levels a side has."""
+        return len(self._prices[side])
+
     def levels(self, side: Side, count: int) -> list[tuple[int, int, int]]:
         """The best ``count`` levels of a side, best first: (price, lots, orders)."""
         prices, levels = self._prices[side], self._levels[side]

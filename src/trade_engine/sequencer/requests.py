@@ -99,6 +99,10 @@ class Engine(Protocol):
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""
 
+    @property
+    def committed_us(self) -> int:
+        """Every trade stamped before this time is committed."""
+
     def is_live(self, order_id: str) -> bool:
         """Whether a committed order can still trade; Unavailable while the engine builds its memory."""
 

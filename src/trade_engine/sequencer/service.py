@@ -274,6 +274,11 @@ class EngineService:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    @property
+    def committed_us(self) -> int:
+        """Every trade stamped before this time is committed."""
+        return self._sequencer.committed_us
+
     def is_live(self, order_id: str) -> bool:
         """Whether a committed order can still trade."""
         return order_id in self._sequencer.memory.live.by_id

@@ -148,9 +148,13 @@ async def audit(pool: asyncpg.Pool[Any], actor: str, action: str, subject: str, 
 
 
 def _check(reason: str) -> None:
-    if not 0 < len(reason) <= _REASON_MAX:
+    # PostgreSQL's text has no NUL.
+    if not 0 < len(reason) <= _REASON_MAX or "\0" in reason:
         raise InvalidRequest(
-            "INVALID_REASON", f"a reason has 1 to {_REASON_MAX} characters", field="reason", provided=reason[:100]
+            "INVALID_REASON",
+            f"a reason has 1 to {_REASON_MAX} characters, and no NUL",
+            field="reason",
+            provided=reason[:100],
         )
 
 

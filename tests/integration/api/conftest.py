@@ -52,7 +52,9 @@ def start(pool: asyncpg.Pool) -> Start:
     """Starts the API with the settings a test wants."""
 
     @contextlib.asynccontextmanager
-    async def run(limits: LimitSettings | Limits = UNLIMITED, **settings: Any) -> AsyncIterator[Api]:
+    async def run(
+        limits: LimitSettings | Limits = UNLIMITED, server: dict[str, Any] | None = None, **settings: Any
+    ) -> AsyncIterator[Api]:
         engine, wallet = MemoryEngine(), MemoryWallet()
 
         async def pending(user_id: str) -> dict[str, int]:
@@ -64,13 +66,14 @@ def start(pool: asyncpg.Pool) -> Start:
         shown = ApiSettings(**settings)
         services = Services(engine, wallet, Queries(pool), verifier, counted, shown, pending, office)
         app = create_app(services)
-        server = ApiServer(app, ServerSettings(port=0, shutdown_timeout_s=1))
-        await server.start()
+        listening = ServerSettings(**{"port": 0, "shutdown_timeout_s": 1} | (server or {}))
+        running = ApiServer(app, listening)
+        await running.start()
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as http:
-                yield Api(http, engine, wallet, server.port)
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", timeout=10) as http:
+                yield Api(http, engine, wallet, running.port)
         finally:
-            await server.stop()
+            await running.stop()
 
     return run
 

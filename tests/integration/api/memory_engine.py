@@ -119,6 +119,11 @@ class MemoryEngine:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    @property
+    def committed_us(self) -> int:
+        """When all this happens."""
+        return START_US
+
     def is_live(self, order_id: str) -> bool:
         """Whether it is open."""
         return order_id in self.orders and self.orders[order_id].status.is_open

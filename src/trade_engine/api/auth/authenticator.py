@@ -123,7 +123,7 @@ class Authenticator:
     async def authenticate_signature(
         self,
         api_key: str,
-        timestamp: str,
+        timestamp: str | int,
         nonce: str,
         signature: str,
         recv_window: str | int | None,
@@ -144,6 +144,7 @@ class Authenticator:
         if not _NONCE.fullmatch(nonce):
             message = "a nonce has 1 to 64 printable characters"
             raise Unauthorized("INVALID_SIGNATURE", message, field="x-api-nonce", limit=64)
+        timestamp = str(timestamp)
         self.check_time(timestamp, recv_window)
         found = await self.keys.find(api_key)
         right = sign(self._dummy if found is None else found[1], timestamp, nonce, method, target, body)

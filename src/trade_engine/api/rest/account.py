@@ -3,6 +3,7 @@
 import msgspec
 
 from trade_engine.api.call import Answer, Call, Services
+from trade_engine.api.shapes import Amount, Asset
 from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.scale import format_units
 from trade_engine.wallet.port import Balance, WalletUnavailable
@@ -11,16 +12,15 @@ from trade_engine.wallet.port import Balance, WalletUnavailable
 class BalanceView(msgspec.Struct, frozen=True, gc=False):
     """What a user has of one asset."""
 
-    asset: str
-    available: str
-    reserved: str
-    pending: str
-    total: str
+    asset: Asset
+    available: Amount
+    reserved: Amount
+    pending: Amount
+    total: Amount
 
 
 async def balances(call: Call) -> Answer:
     """GET /balances: available, reserved, and what unsettled trades will bring (pending), by asset."""
-    call.parameters()
     return Answer(await read_balances(call.services, call.user_id))
 
 

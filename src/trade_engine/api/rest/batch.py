@@ -5,14 +5,16 @@ in a batch, one order's refusal never stops another's way.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import structlog
+from msgspec import UNSET, UnsetType
 
 from trade_engine.api.call import Answer, Call
 from trade_engine.api.problems import describe
 from trade_engine.api.rest.orders import decode, place_one
+from trade_engine.api.schemas import ErrorView, OrderView, OwnTradeView, PlaceBody, PlacedView
 from trade_engine.domain.errors import EngineError, InvalidRequest
 
 log = structlog.get_logger(__name__)
@@ -25,6 +27,22 @@ class RawBatch(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /orders/batch, its orders not read yet: one that cannot be read must not stop the others."""
 
     orders: list[msgspec.Raw]
+
+
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /orders/batch as it is described; ``RawBatch`` is how it is read."""
+
+    orders: Annotated[list[PlaceBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": ORDERS_MAX})]
+
+
+class BatchResult(msgspec.Struct, omit_defaults=True):
+    """What became of one order of a batch: order and trades if ``success``, else the error."""
+
+    success: bool
+    order: OrderView | UnsetType = UNSET
+    trades: list[OwnTradeView] | UnsetType = UNSET
+    replayed: bool = False
+    error: ErrorView | UnsetType = UNSET
 
 
 _decoder = msgspec.json.Decoder(RawBatch)
@@ -40,7 +58,6 @@ def count(body: bytes) -> int:
 
 async def place_batch(call: Call) -> Answer:
     """POST /orders/batch: 200 with a result for each order, in order."""
-    call.parameters()
     orders = decode(_decoder, call.body).orders
     if not 1 <= len(orders) <= ORDERS_MAX:
         raise InvalidRequest(
@@ -55,14 +72,17 @@ async def place_batch(call: Call) -> Answer:
     return Answer([_result(call, outcome) for outcome in outcomes])
 
 
-def _result(call: Call, outcome: dict[str, Any] | BaseException) -> dict[str, Any]:
+def _result(call: Call, outcome: PlacedView | BaseException) -> BatchResult:
     if isinstance(outcome, EngineError):
-        return {"success": False, "error": describe(outcome)}
+        return _refused(outcome)
     if isinstance(outcome, Exception):
         trace_id = call.request_id
         log.error("an order of a batch failed", request_id=trace_id, exc_info=outcome)
-        fault = EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=trace_id)
-        return {"success": False, "error": describe(fault)}
+        return _refused(EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=trace_id))
     if isinstance(outcome, BaseException):
         raise outcome
-    return {"success": True, **outcome}
+    return BatchResult(True, outcome.order, outcome.trades, outcome.replayed)
+
+
+def _refused(error: EngineError) -> BatchResult:
+    return BatchResult(False, error=ErrorView(**describe(error)))

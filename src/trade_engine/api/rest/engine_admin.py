@@ -1,5 +1,6 @@
 """Routes of the engine for operators (role admin): any order, where the engine is, and who did what."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -7,7 +8,8 @@ import msgspec
 from trade_engine.api.call import Answer, Call, whole_number
 from trade_engine.api.rest.audited import audited
 from trade_engine.api.rest.orders import order_id_of
-from trade_engine.api.schemas import OrderView, show_order
+from trade_engine.api.schemas import CancelledView, show_order
+from trade_engine.api.shapes import StateWord, Symbol, Time
 from trade_engine.api.times import show_time
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
@@ -17,8 +19,8 @@ from trade_engine.storage.oversight import Deed, audited_deeds, settlement_backl
 class MarketStatusView(msgspec.Struct):
     """Where a market is: its state and its last committed event."""
 
-    symbol: str
-    state: str
+    symbol: Symbol
+    state: StateWord
     sequence: int
 
 
@@ -41,7 +43,7 @@ class AuditView(msgspec.Struct):
     """What an operator did, and why."""
 
     id: int
-    done_at: str
+    done_at: Time
     actor: str
     action: str
     subject: str
@@ -49,31 +51,23 @@ class AuditView(msgspec.Struct):
     outcome: str
 
 
-class CancelledView(msgspec.Struct):
-    """How many orders were ended."""
-
-    cancelled: int
-
-
 async def admin_order(call: Call) -> Answer:
     """GET /admin/orders/{order_id}: anybody's order."""
-    call.parameters()
     order = await call.services.engine.order(order_id_of(call), None)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
 async def admin_cancel(call: Call) -> Answer:
     """DELETE /admin/orders/{order_id}?reason=: end anybody's order."""
-    order_id, reason = order_id_of(call), call.parameters("reason").get("reason", "")
+    order_id, reason = order_id_of(call), call.query.get("reason", "")
     async with audited(call, "order.cancel", order_id, reason):
         order = await call.services.engine.cancel(order_id, None)
-    view: OrderView = show_order(order, call.services.market_of(order.market_id))
-    return Answer(view)
+    return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
 async def admin_cancel_all(call: Call) -> Answer:
     """DELETE /admin/orders?symbol=&user_id=&reason=: end all orders of a market, a user, both, or all there are."""
-    given = call.parameters("symbol", "user_id", "reason")
+    given = call.query
     symbol = call.services.market(given["symbol"]).symbol if "symbol" in given else None
     user_id = canonical_uuid(given["user_id"]) if "user_id" in given else None
     if user_id is None and "user_id" in given:
@@ -87,7 +81,6 @@ async def admin_cancel_all(call: Call) -> Answer:
 
 async def engine_status(call: Call) -> Answer:
     """GET /admin/engine: sequence, queue, markets, settlement."""
-    call.parameters()
     status = call.services.engine.status()
     backlog = await settlement_backlog(call.services.backoffice.pool)
     return Answer(
@@ -108,7 +101,7 @@ async def engine_status(call: Call) -> Answer:
 
 async def list_audit(call: Call) -> Answer:
     """GET /admin/audit: what operators did, newest first."""
-    given = call.parameters("limit", "cursor")
+    given = call.query
     limit = whole_number(given, "limit", 100, 1, 500)
     deeds = await audited_deeds(call.services.backoffice.pool, _cursor(given), limit + 1)
     cursor = str(deeds[limit - 1].audit_id) if len(deeds) > limit else None
@@ -116,7 +109,7 @@ async def list_audit(call: Call) -> Answer:
     return Answer([_show_deed(deed) for deed in deeds[:limit]], meta=meta)
 
 
-def _cursor(given: dict[str, str]) -> int | None:
+def _cursor(given: Mapping[str, str]) -> int | None:
     text = given.get("cursor")
     if text is None:
         return None

@@ -1,10 +1,11 @@
 """Routes that show the market: markets, book, ticker, candles, trades.  Open to all."""
 
-from typing import Any
+import msgspec
 
 from trade_engine.api.call import Answer, Call, whole_number
 from trade_engine.api.rest.orders import _cursor
 from trade_engine.api.schemas import show_candle, show_own_trade, show_trade
+from trade_engine.api.shapes import Amount, Asset, FeeAssetWord, Signed, StateWord, Symbol
 from trade_engine.api.times import LATEST_US, read_time
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market
@@ -14,46 +15,98 @@ from trade_engine.marketdata.candles import INTERVALS
 from trade_engine.sequencer.requests import TickerView
 
 
-def _show_market(market: Market) -> dict[str, Any]:
-    return {
-        "symbol": market.symbol,
-        "base": market.base,
-        "quote": market.quote,
-        "state": market.state.name,
-        "tick_size": format_units(market.tick_size),
-        "lot_size": format_units(market.lot_size),
-        "min_quantity": format_units(market.min_quantity),
-        "max_quantity": format_units(market.max_quantity),
-        "min_notional": format_units(market.min_notional),
-        "price_band": format_units(market.price_band_ppm * 100),
-        "max_slippage": format_units(market.max_slippage_ppm * 100),
-        "max_open_orders": market.max_open_orders,
-        "maker_fee": format_units(market.maker_fee),
-        "taker_fee": format_units(market.taker_fee),
-        "fee_asset": market.fee_asset.name,
-    }
+class MarketView(msgspec.Struct):
+    """A market and its rules; fees, band and slippage are fractions (0.001 is 0.1 %)."""
+
+    symbol: Symbol
+    base: Asset
+    quote: Asset
+    state: StateWord
+    tick_size: Amount
+    lot_size: Amount
+    min_quantity: Amount
+    max_quantity: Amount
+    min_notional: Amount
+    price_band: Amount
+    max_slippage: Amount
+    max_open_orders: int
+    maker_fee: Amount
+    taker_fee: Amount
+    fee_asset: FeeAssetWord
+
+
+class TickerAnswer(msgspec.Struct, gc=False):
+    """A market's last 24 hours and its best prices now; a price there is none of is null."""
+
+    symbol: Symbol
+    last_price: Amount | None
+    open_24h: Amount | None = msgspec.field(name="24h_open")
+    high_24h: Amount | None = msgspec.field(name="24h_high")
+    low_24h: Amount | None = msgspec.field(name="24h_low")
+    volume_24h: Amount = msgspec.field(name="24h_volume")
+    quote_volume_24h: Amount = msgspec.field(name="24h_quote_volume")
+    trades_24h: int = msgspec.field(name="24h_trades")
+    change: Signed
+    change_percent: Signed
+    best_bid: Amount | None
+    best_ask: Amount | None
+
+
+class LevelView(msgspec.Struct, gc=False):
+    """All that is offered at one price."""
+
+    price: Amount
+    quantity: Amount
+    num_orders: int
+
+
+class BookView(msgspec.Struct):
+    """A committed book, best prices first; ``sequence`` is the market's event that it shows."""
+
+    symbol: Symbol
+    bids: list[LevelView]
+    asks: list[LevelView]
+    spread: Amount | None
+    sequence: int
+
+
+def _show_market(market: Market) -> MarketView:
+    return MarketView(
+        symbol=market.symbol,
+        base=market.base,
+        quote=market.quote,
+        state=market.state.name,
+        tick_size=format_units(market.tick_size),
+        lot_size=format_units(market.lot_size),
+        min_quantity=format_units(market.min_quantity),
+        max_quantity=format_units(market.max_quantity),
+        min_notional=format_units(market.min_notional),
+        price_band=format_units(market.price_band_ppm * 100),
+        max_slippage=format_units(market.max_slippage_ppm * 100),
+        max_open_orders=market.max_open_orders,
+        maker_fee=format_units(market.maker_fee),
+        taker_fee=format_units(market.taker_fee),
+        fee_asset=market.fee_asset.name,
+    )
 
 
 async def list_markets(call: Call) -> Answer:
-    """GET /markets."""
-    call.parameters()
+    """GET /markets: all markets and their rules."""
     return Answer([_show_market(market) for market in call.services.engine.markets.values()])
 
 
 async def get_market(call: Call) -> Answer:
-    """GET /markets/{symbol}."""
-    call.parameters()
+    """GET /markets/{symbol}: a market and its rules."""
     return Answer(_show_market(call.services.market(call.path("symbol"))))
 
 
 async def ticker(call: Call) -> Answer:
     """GET /markets/{symbol}/ticker: the last 24 hours and the best prices now."""
-    call.parameters()
     market = call.services.market(call.path("symbol"))
     return Answer(show_ticker(market, call.services.engine.ticker(market.symbol)))
 
 
-def show_ticker(market: Market, view: TickerView) -> dict[str, Any]:
+def show_ticker(market: Market, view: TickerView) -> TickerAnswer:
     """A ticker for JSON."""
     decimals = market.price_decimals
 
@@ -62,50 +115,41 @@ def show_ticker(market: Market, view: TickerView) -> dict[str, Any]:
 
     change = view.last_price - view.open if view.open else 0
     percent = show_average(abs(change) * 100, view.open, 0) if view.open else "0"
-    return {
-        "symbol": market.symbol,
-        "last_price": price(view.last_price),
-        "24h_open": price(view.open),
-        "24h_high": price(view.high),
-        "24h_low": price(view.low),
-        "24h_volume": format_units(view.volume),
-        "24h_quote_volume": format_units(view.quote_volume),
-        "24h_trades": view.trades,
-        "change": ("-" if change < 0 else "") + format_price(abs(change), decimals),
-        "change_percent": ("-" if change < 0 else "") + percent,
-        "best_bid": price(view.best_bid),
-        "best_ask": price(view.best_ask),
-    }
+    return TickerAnswer(
+        market.symbol,
+        price(view.last_price),
+        price(view.open),
+        price(view.high),
+        price(view.low),
+        format_units(view.volume),
+        format_units(view.quote_volume),
+        view.trades,
+        ("-" if change < 0 else "") + format_price(abs(change), decimals),
+        ("-" if change < 0 else "") + percent,
+        price(view.best_bid),
+        price(view.best_ask),
+    )
 
 
 async def order_book(call: Call) -> Answer:
     """GET /orderbook/{symbol}: the committed book, ``depth`` levels a side."""
-    levels = whole_number(call.parameters("depth"), "depth", 50, 1, 1_000)
+    levels = whole_number(call.query, "depth", 50, 1, 1_000)
     market = call.services.market(call.path("symbol"))
     view = call.services.engine.depth(market.symbol, levels)
     decimals = market.price_decimals
 
-    def show(rows: list[tuple[int, int, int]]) -> list[dict[str, Any]]:
+    def show(rows: list[tuple[int, int, int]]) -> list[LevelView]:
         return [
-            {"price": format_price(price, decimals), "quantity": format_units(quantity), "num_orders": orders}
-            for price, quantity, orders in rows
+            LevelView(format_price(price, decimals), format_units(quantity), orders) for price, quantity, orders in rows
         ]
 
     spread = format_price(view.asks[0][0] - view.bids[0][0], decimals) if view.asks and view.bids else None
-    return Answer(
-        {
-            "symbol": market.symbol,
-            "bids": show(view.bids),
-            "asks": show(view.asks),
-            "spread": spread,
-            "sequence": view.sequence,
-        }
-    )
+    return Answer(BookView(market.symbol, show(view.bids), show(view.asks), spread, view.sequence))
 
 
 async def candles(call: Call) -> Answer:
     """GET /markets/{symbol}/candles: what traded in each interval, a page oldest first, the newest page first."""
-    given = call.parameters("interval", "start_time", "end_time", "limit", "cursor")
+    given = call.query
     interval = given.get("interval", "1m").lower()
     if interval not in INTERVALS:
         message = f"interval must be one of {', '.join(INTERVALS)}"
@@ -123,18 +167,18 @@ async def candles(call: Call) -> Answer:
 
 async def list_trades(call: Call) -> Answer:
     """GET /trades: a market's (``symbol`` given, or ``scope=market``), or the caller's own (``scope=own``)."""
-    given = call.parameters("symbol", "scope", "start_time", "end_time", "limit", "cursor")
+    given = call.query
     services, principal = call.services, call.principal
     limit = whole_number(given, "limit", 100, 1, 500)
     symbol = given.get("symbol")
-    scope = given.get("scope", "market" if symbol or principal is None else "own").lower()
+    scope = given.get("scope", "market" if symbol is not None or principal is None else "own").lower()
     if scope not in ("own", "market"):
         raise InvalidRequest("INVALID_PARAMETER", "scope must be own or market", field="scope", provided=scope[:100])
-    if scope == "market" and not symbol:
+    if scope == "market" and symbol is None:
         raise InvalidRequest("INVALID_SYMBOL", "a market's trades need its symbol", field="symbol", provided="")
     if scope == "own" and principal is None:
         raise InvalidRequest("INVALID_PARAMETER", "own trades need a token", field="scope", provided=scope)
-    market_id = services.market(symbol).market_id if symbol else None
+    market_id = services.market(symbol).market_id if symbol is not None else None
     start, end = (read_time(given[name], name) if name in given else None for name in ("start_time", "end_time"))
     user_id = principal.user_id if principal and scope == "own" else None
     trades = await services.queries.trades(

@@ -1,12 +1,14 @@
 """Routes of markets for operators (role admin): list one, change it, halt it.  Every change is audited, with why."""
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from trade_engine.api.call import Answer, Call
+from trade_engine.api.parameters import whole
 from trade_engine.api.rest.audited import audited
 from trade_engine.api.rest.orders import decode
+from trade_engine.api.shapes import Amount, AmountText, Asset, FeeAssetWord, ReasonText, StateWord, Symbol, text
 from trade_engine.domain.enums import FeeAsset, MarketState
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market, MarketError
@@ -18,6 +20,8 @@ _AMOUNTS: Final = ("tick_size", "lot_size", "min_quantity", "max_quantity", "min
 _FRACTIONS: Final = {"price_band": "price_band_ppm", "max_slippage": "max_slippage_ppm"}
 _COUNTS: Final = ("max_open_orders", "max_fills")
 _COUNT_MAX: Final = 1_000_000
+Count = Annotated[int, msgspec.Meta(extra_json_schema=whole(0, _COUNT_MAX))]
+NewSymbol = Annotated[str, msgspec.Meta(extra_json_schema=text("[A-Za-z0-9]{1,15}/[A-Za-z0-9]{1,15}", "NEW/USDT"))]
 #: A millionth, in units of 1e-8.
 _PPM: Final = 100
 
@@ -25,64 +29,64 @@ _PPM: Final = 100
 class ChangeMarketBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The body of PATCH /admin/markets/{symbol}: what is to change, as decimal strings; fees and bands as fractions."""
 
-    reason: str
-    tick_size: str | None = None
-    lot_size: str | None = None
-    min_quantity: str | None = None
-    max_quantity: str | None = None
-    min_notional: str | None = None
-    price_band: str | None = None
-    max_slippage: str | None = None
-    max_open_orders: int | None = None
-    max_fills: int | None = None
-    maker_fee: str | None = None
-    taker_fee: str | None = None
-    fee_asset: str | None = None
+    reason: ReasonText
+    tick_size: AmountText | None = None
+    lot_size: AmountText | None = None
+    min_quantity: AmountText | None = None
+    max_quantity: AmountText | None = None
+    min_notional: AmountText | None = None
+    price_band: AmountText | None = None
+    max_slippage: AmountText | None = None
+    max_open_orders: Count | None = None
+    max_fills: Count | None = None
+    maker_fee: AmountText | None = None
+    taker_fee: AmountText | None = None
+    fee_asset: FeeAssetWord | None = None
 
 
 class ListMarketBody(ChangeMarketBody, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The body of POST /admin/markets: a new market; what is not given is as for configured markets."""
 
-    symbol: str
-    tick_size: str
-    lot_size: str
-    max_slippage: str | None = "0.05"
-    max_open_orders: int | None = 1_000
-    max_fills: int | None = 1_000
+    symbol: NewSymbol
+    tick_size: AmountText
+    lot_size: AmountText
+    max_slippage: AmountText | None = "0.05"
+    max_open_orders: Count | None = 1_000
+    max_fills: Count | None = 1_000
 
 
 class MarketReason(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /admin/markets/{symbol}/halt and /resume: why."""
 
-    reason: str
+    reason: ReasonText
 
 
 class MarketStateBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /admin/markets/{symbol}/state: what it shall be, and why."""
 
-    state: str
-    reason: str
+    state: StateWord
+    reason: ReasonText
 
 
 class AdminMarketView(msgspec.Struct):
     """A market with everything that an operator may set."""
 
-    symbol: str
-    base: str
-    quote: str
-    state: Literal["OPEN", "HALTED", "CANCEL_ONLY", "CLOSED"]
-    tick_size: str
-    lot_size: str
-    min_quantity: str
-    max_quantity: str
-    min_notional: str
-    price_band: str
-    max_slippage: str
+    symbol: Symbol
+    base: Asset
+    quote: Asset
+    state: StateWord
+    tick_size: Amount
+    lot_size: Amount
+    min_quantity: Amount
+    max_quantity: Amount
+    min_notional: Amount
+    price_band: Amount
+    max_slippage: Amount
     max_open_orders: int
     max_fills: int
-    maker_fee: str
-    taker_fee: str
-    fee_asset: Literal["QUOTE", "RECEIVED"]
+    maker_fee: Amount
+    taker_fee: Amount
+    fee_asset: FeeAssetWord
 
 
 _list_decoder = msgspec.json.Decoder(ListMarketBody)
@@ -92,14 +96,12 @@ _state_decoder = msgspec.json.Decoder(MarketStateBody)
 
 
 async def admin_markets(call: Call) -> Answer:
-    """GET /admin/markets."""
-    call.parameters()
+    """GET /admin/markets: all markets, with everything that can be set."""
     return Answer([_show(market) for market in call.services.engine.markets.values()])
 
 
 async def list_market(call: Call) -> Answer:
     """POST /admin/markets: 201 when the new market takes orders."""
-    call.parameters()
     body = decode(_list_decoder, call.body)
     terms = _terms(body)
     base, _, quote = body.symbol.partition("/")
@@ -115,7 +117,6 @@ async def list_market(call: Call) -> Answer:
 
 async def change_market(call: Call) -> Answer:
     """PATCH /admin/markets/{symbol}: limits, rules, fees; orders keep the fees that they were accepted with."""
-    call.parameters()
     body = decode(_change_decoder, call.body)
     market, terms = call.services.market(call.path("symbol")), _terms(body)
     if not terms:
@@ -148,7 +149,6 @@ async def set_market_state(call: Call) -> Answer:
 
 
 async def _set_state(call: Call, state: MarketState, reason: str) -> Answer:
-    call.parameters()
     engine, market = call.services.engine, call.services.market(call.path("symbol"))
     async with audited(call, f"market.state.{state.name.lower()}", market.symbol, reason):
         await engine.set_market_state(market.symbol, state)
@@ -207,11 +207,11 @@ def _show(market: Market) -> AdminMarketView:
         symbol=market.symbol,
         base=market.base,
         quote=market.quote,
-        state=market.state.name,  # type: ignore[arg-type]
+        state=market.state.name,
         price_band=format_units(market.price_band_ppm * _PPM),
         max_slippage=format_units(market.max_slippage_ppm * _PPM),
         max_open_orders=market.max_open_orders,
         max_fills=market.max_fills,
-        fee_asset=market.fee_asset.name,  # type: ignore[arg-type]
+        fee_asset=market.fee_asset.name,
         **{name: format_units(getattr(market, name)) for name in _AMOUNTS},
     )

@@ -1,6 +1,7 @@
 """Routes of orders: place, cancel, look up, list."""
 
-from typing import Any, Final, TypeVar
+import time
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -9,7 +10,9 @@ from trade_engine.api.schemas import (
     AMOUNTS,
     FIELD_CODES,
     AmendBody,
+    CancelledView,
     PlaceBody,
+    PlacedView,
     read_amend,
     read_place,
     show_order,
@@ -33,26 +36,25 @@ _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 async def place(call: Call) -> Answer:
     """POST /orders: 201 with the order and its trades; 200 if the client_order_id was used before."""
     content = await place_one(call, call.body)
-    return Answer(content, 200, _REPLAYED) if "replayed" in content else Answer(content, 201)
+    return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
 
 
-async def place_one(call: Call, content: bytes) -> dict[str, Any]:
+async def place_one(call: Call, content: bytes) -> PlacedView:
     """Place the caller's order that ``content`` describes: the order and its trades."""
     body = decode(_decoder, content)
     request = _read(call, body)
+    started = time.perf_counter()
     try:
         placed = await call.services.engine.place(request)
     except InvalidRequest as error:
         if error.details.get("field") == "expires_at" and body.expires_at:
             error.details["provided"] = body.expires_at[:100]
         raise
+    call.services.meter.placed(request.symbol, time.perf_counter() - started)
     market = call.services.market_of(placed.order.market_id)
     user_id = call.user_id
-    view: dict[str, Any] = {
-        "order": show_order(placed.order, market),
-        "trades": [show_own_trade(trade, market, user_id) for trade in placed.trades],
-    }
-    return view | {"replayed": True} if placed.replayed else view
+    trades = [show_own_trade(trade, market, user_id) for trade in placed.trades]
+    return PlacedView(show_order(placed.order, market), trades, bool(placed.replayed))
 
 
 def read_request(call: Call) -> PlaceOrder:
@@ -136,34 +138,34 @@ async def amend(call: Call) -> Answer:
     changed = await call.services.engine.amend(order_id_of(call), call.user_id, change)
     market = call.services.market_of(changed.order.market_id)
     trades = [show_own_trade(trade, market, call.user_id) for trade in changed.trades]
-    return Answer({"order": show_order(changed.order, market), "trades": trades})
+    return Answer(PlacedView(show_order(changed.order, market), trades))
 
 
 async def cancel_all(call: Call) -> Answer:
     """DELETE /orders: ends all of the caller's orders, in one market if ``symbol`` is given; how many."""
-    symbol = call.parameters("symbol").get("symbol")
+    symbol = call.query.get("symbol")
     services = call.services
-    market = services.market(symbol).symbol if symbol else None
-    return Answer({"cancelled": await services.engine.cancel_all(call.user_id, market)})
+    market = services.market(symbol).symbol if symbol is not None else None
+    return Answer(CancelledView(await services.engine.cancel_all(call.user_id, market)))
 
 
 async def get(call: Call) -> Answer:
-    """GET /orders/{order_id}."""
+    """GET /orders/{order_id}: one order of the caller."""
     order = await call.services.engine.order(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
 async def list_orders(call: Call) -> Answer:
     """GET /orders: the caller's, newest first, by symbol, status (or ``open``), side and time; by cursor."""
-    given = call.parameters("symbol", "status", "side", "start_time", "end_time", "limit", "cursor")
+    given = call.query
     limit = whole_number(given, "limit", 100, 1, _PAGE_MAX)
     services = call.services
     symbol, side = given.get("symbol"), given.get("side")
     orders = await services.queries.orders(
         call.user_id,
-        market_id=services.market(symbol).market_id if symbol else None,
+        market_id=services.market(symbol).market_id if symbol is not None else None,
         statuses=_statuses(given.get("status")),
-        side=_choice("side", side, [s.name for s in Side]) if side else None,
+        side=_choice("side", side, [s.name for s in Side]) if side is not None else None,
         start_us=read_time(given["start_time"], "start_time") if "start_time" in given else None,
         end_us=read_time(given["end_time"], "end_time") if "end_time" in given else None,
         before=_cursor(given.get("cursor")),

@@ -1,32 +1,65 @@
 """Routes about the service itself: status, time, health."""
 
 import time
+from typing import Literal
+
+import msgspec
 
 from trade_engine.api.call import Answer, Call
+from trade_engine.api.shapes import Time
 from trade_engine.api.times import show_time
 from trade_engine.wallet.breaker import BreakerState
 from trade_engine.wallet.http_client import HttpWallet
 
 
+class StatusView(msgspec.Struct):
+    """Which service this is, and whether it works."""
+
+    service: str
+    version: str
+    status: Literal["running", "degraded"]
+
+
+class TimeView(msgspec.Struct):
+    """The server's clock, as text and in milliseconds since 1970."""
+
+    time: Time
+    milliseconds: int
+
+
+class AliveView(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class ReadyView(msgspec.Struct):
+    """Whether orders can be taken, and how each dependency is: ``ok``, or what is wrong."""
+
+    status: Literal["ready", "not ready"]
+    database: str
+    engine: str
+    wallet: str
+    redis: str
+    rabbitmq: str
+
+
 async def status(call: Call) -> Answer:
-    """GET /status."""
+    """GET /status: which service this is, and whether it works."""
     settings = call.services.settings
     working = all(value == "ok" for value in call.services.engine.condition().values())
-    return Answer(
-        {"service": settings.service, "version": settings.version, "status": "running" if working else "degraded"}
-    )
+    return Answer(StatusView(settings.service, settings.version, "running" if working else "degraded"))
 
 
-async def server_time(call: Call) -> Answer:
-    """GET /time."""
-    call.parameters()
+async def server_time(_: Call) -> Answer:
+    """GET /time: the server's clock."""
     now_us = time.time_ns() // 1000
-    return Answer({"time": show_time(now_us), "milliseconds": now_us // 1000})
+    return Answer(TimeView(show_time(now_us), now_us // 1000))
 
 
 async def live(_: Call) -> Answer:
     """GET /health/live: the process answers."""
-    return Answer({"status": "alive"}, plain=True)
+    return Answer(AliveView("alive"), plain=True)
 
 
 async def ready(call: Call) -> Answer:
@@ -41,4 +74,5 @@ async def ready(call: Call) -> Answer:
     is_ready = all(value == "ok" for value in parts.values())
     # Without Redis each process counts rate limits by itself: degraded, but ready.
     parts |= {"redis": call.services.limits.condition(), "rabbitmq": "not used"}
-    return Answer({"status": "ready" if is_ready else "not ready", **parts}, 200 if is_ready else 503, plain=True)
+    view = ReadyView("ready" if is_ready else "not ready", **parts)
+    return Answer(view, 200 if is_ready else 503, plain=True)

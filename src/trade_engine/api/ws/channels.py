@@ -228,19 +228,22 @@ class TickerGroup(StateGroup):
 class CandlesGroup(StateGroup):
     """The running candle of an interval; when the next one begins, first how it ended."""
 
-    def __init__(self, view: Callable[[], MarketView], interval: str, pause_ms: float) -> None:
+    def __init__(
+        self, view: Callable[[], MarketView], interval: str, pause_ms: float, committed_us: Callable[[], int]
+    ) -> None:
         self._interval = interval
+        self._committed_us = committed_us
         self.pause_ms = pause_ms
         self._start_us = 0
         super().__init__("candles", view)
         self._head["interval"] = interval
 
     def _state(self) -> Any:
-        candle = self._view().candles.newest(self._interval)
+        candle = self._view().candles.running(self._interval)
         if candle is None:
             return None
         self._start_us = candle.start_us
-        return show_candle(candle, self._interval, self._market, 0)
+        return show_candle(candle, self._market, self._interval, self._committed_us())
 
     def update(self) -> bytes | None:
         """The running candle, if something traded; the end of the one before it, if it is new."""
@@ -249,7 +252,7 @@ class CandlesGroup(StateGroup):
             return running
         ended = self._view().candles.between(self._interval, start_us, start_us + 1, 1)
         head = {**self._head, "sequence": self._view().depth.sequence}
-        shown = [show_candle(candle, self._interval, self._market, self._start_us) for candle in ended]
+        shown = [show_candle(candle, self._market, self._interval, self._start_us) for candle in ended]
         return b"".join(channel_frame(head, candle) for candle in shown) + running
 
 

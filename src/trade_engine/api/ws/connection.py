@@ -5,6 +5,7 @@ buffer is and must never wait for it.  uvicorn hands connections over after thei
 """
 
 import asyncio
+import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
@@ -61,6 +62,9 @@ class StreamConnection(asyncio.Protocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
+        # Left to itself the kernel keeps megabytes for a reader that stalls, and all of it is old when it reads on.
+        raw: socket.socket = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.buffer_bytes)
         self._known.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -175,7 +175,7 @@ class Hub:
         if channel == "ticker":
             return TickerGroup(view, self._engine.ticker, pause_ms)
         if channel == "candles":
-            return CandlesGroup(view, str(detail), pause_ms)
+            return CandlesGroup(view, str(detail), pause_ms, lambda: self._engine.committed_us)
         return TradesGroup(view, self._tape(symbol))
 
     def _tape(self, symbol: str) -> Tape:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
 
 import structlog
 from starlette.requests import Request
@@ -184,20 +183,20 @@ class Session:
         await self._server.take_order_request(principal.user_id, self._connection.address)
         if isinstance(command, Place):
             answer = await orders.place(self._call(principal, bytes(command.order)))
-            self._remember(answer.data["order"].id)
+            self._remember(answer.data.order.id)
         elif isinstance(command, Cancel):
             answer = await orders.cancel(self._call(principal, order_id=command.order_id))
         elif isinstance(command, Amend):
             answer = await orders.amend(self._call(principal, bytes(command.change), order_id=command.order_id))
         else:
             symbol = command.symbol if isinstance(command, CancelAll) else None
-            query = urlencode({"symbol": symbol} if symbol else {})
+            query = {"symbol": symbol} if symbol is not None else {}
             answer = await orders.cancel_all(self._call(principal, query=query))
         return answer.data
 
-    def _call(self, principal: Principal, body: bytes = b"", query: str = "", **path: str) -> Call:
-        scope = {"type": "http", "headers": [], "path_params": path, "query_string": query.encode()}
-        return Call(self._services, Request(scope), principal, body)
+    def _call(self, principal: Principal, body: bytes = b"", query: dict[str, str] | None = None, **path: str) -> Call:
+        scope = {"type": "http", "headers": [], "path_params": path, "query_string": b""}
+        return Call(self._services, Request(scope), principal, body, query or {})
 
     def _remember(self, order_id: str) -> None:
         self._placed.add(order_id)

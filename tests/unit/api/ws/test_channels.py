@@ -43,6 +43,10 @@ class Stitched:
         self.sides: dict[str, dict[str, str]] = {}
         self.sequence = -1
 
+    def take_all(self, frames: bytes | None) -> None:
+        for message in messages(frames or b""):
+            self.take(message)
+
     def take(self, message: Any) -> None:
         if message.get("snapshot"):
             self.sides = {"bids": {}, "asks": {}}
@@ -96,19 +100,17 @@ def test_a_book_stitched_from_updates_is_the_book(view: MarketView, seed: int) -
     left_at = 0
     for round_ in range(60):
         if round_ == 0:
-            [early.take(m) for m in messages(group.snapshot())]
+            early.take_all(group.snapshot())
         if round_ == 20:
-            [late.take(m) for m in messages(group.snapshot())]
+            late.take_all(group.snapshot())
         shuffle(view, chance, chance.randrange(4))
-        frame = group.update()
-        for message in messages(frame or b""):
-            early.take(message)
+        early.take_all(group.update())
         if 20 <= round_ < 40:
             left_at = late.sequence
         if round_ == 59:
-            [late.take(m) for m in messages(group.catch_up(left_at) or b"")]
+            late.take_all(group.catch_up(left_at))
     shown = Stitched()
-    [shown.take(m) for m in messages(DepthGroup(lambda: view, BookImage()).snapshot())]
+    shown.take_all(DepthGroup(lambda: view, BookImage()).snapshot())
     assert early.sides == late.sides == shown.sides
     assert shown.sides["bids"]
 
@@ -120,10 +122,10 @@ def test_a_late_reader_of_a_deep_book_gets_the_kept_snapshot_and_the_changes(vie
     assert len(messages(group.snapshot())) == 1
     rest(view, Side.BUY, 50, 2)
     group.update()
-    both = messages(group.snapshot())
-    assert [m.get("snapshot", False) for m in both] == [True, False]
+    both = group.snapshot()
+    assert [message.get("snapshot", False) for message in messages(both)] == [True, False]
     book = Stitched()
-    [book.take(message) for message in both]
+    book.take_all(both)
     assert book.sides["bids"]["0.50"] == "0.000003"
     shuffle(view, random.Random(1), 60)
     group.update()
@@ -195,7 +197,7 @@ def test_trades_are_told_once_and_what_is_left_out_is_counted(view: MarketView) 
 
 def test_a_candle_is_told_closed_before_the_next(view: MarketView) -> None:
     minute = 60_000_000
-    group = CandlesGroup(lambda: view, "1m", 250)
+    group = CandlesGroup(lambda: view, "1m", 250, lambda: 0)
     view.add_trade(trade(1, minute))
     (first,) = messages(group.update() or b"")
     assert (first["interval"], first["data"]["trades"], first["data"]["closed"]) == ("1m", 1, False)

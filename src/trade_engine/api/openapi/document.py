@@ -1,0 +1,154 @@
+"""Builds the OpenAPI 3.1 document from the route table and the Structs of bodies and answers."""
+
+import inspect
+import re
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from trade_engine import __version__
+from trade_engine.api.openapi.answers import HEADERS, Schema, closed, responses, variants
+from trade_engine.api.openapi.examples import EXAMPLES
+from trade_engine.api.parameters import IN_PATH, Parameter
+from trade_engine.api.problems import CODES
+from trade_engine.api.routes import OPEN, OPTIONAL, ROUTES, Route
+from trade_engine.api.shapes import Time
+
+_INTRODUCTION: Final = """\
+Amounts are decimal strings, times are UTC with microseconds.  Every answer but health's has an envelope; branch on
+`error.code`, never on `error.message`.  A path that there is not answers 404 `ROUTE_NOT_FOUND`, a method that a path
+does not take 405 `METHOD_NOT_ALLOWED` with `Allow`."""
+
+_TAGS: Final = {
+    "orders": "Place, change, cancel and look up orders.",
+    "account": "Balances.",
+    "market": "Markets, books, tickers, candles and trades.",
+    "system": "The service itself.",
+    "admin": "For operators (role admin).",
+}
+_SECTIONS: Final = {"batch": "orders", "engine_admin": "admin", "markets_admin": "admin"}
+
+#: Whose answer says an id that others take: where in the answer it is, the parameter, and the operations.
+_LINKS: Final = {
+    ("orders_place", "201"): (
+        "/data/order/id", "order_id",
+        ("orders_get", "orders_amend", "orders_cancel", "engine_admin_admin_order", "engine_admin_admin_cancel"),
+    ),
+    ("admin_list_dead_letters", "200"): (
+        "/data/0/id", "id",
+        ("admin_show_dead_letter", "admin_retry_dead_letter", "admin_resolve_dead_letter"),
+    ),
+}  # fmt: skip
+
+
+@cache
+def document() -> Schema:
+    """The description of the API; do not change it."""
+    schemas, components = _schemas()
+    paths: dict[str, Schema] = {}
+    for route in ROUTES:
+        paths.setdefault(path_of(route), {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Trade Engine", "version": __version__, "description": _INTRODUCTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "headers": {
+                name: {"description": text, "schema": schema} for name, (text, schema) in HEADERS.items()
+            },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "`Authorization: Bearer <JWT>`; its `roles` say what it may do.",
+                }
+            },
+        },
+        "x-codes": {code: {"status": meaning.status, "meaning": meaning.text} for code, meaning in CODES.items()},
+    }  # fmt: skip
+
+
+def path_of(route: Route) -> str:
+    """A route's path as OpenAPI writes it."""
+    return re.sub(r"\{(\w+):path\}", r"{\1}", route.path)
+
+
+def _operation(route: Route, schemas: dict[Any, Schema]) -> Schema:
+    section = route.handler.__module__.rpartition(".")[2]
+    name = f"{section}_{route.handler.__name__}"
+    first = next(row for row in ROUTES if row.handler is route.handler)
+    summary, text = _texts(route)
+    operation: Schema = {
+        "operationId": name if first is route else f"{name}_at_{route.path.strip('/')}",
+        "summary": summary,
+        "description": text,
+        "tags": [_SECTIONS.get(section, section)],
+        "parameters": [
+            *(_parameter(IN_PATH[part], "path") for part in re.findall(r"\{(\w+)", route.path)),
+            *(_parameter(parameter, "query") for parameter in route.parameters),
+        ],
+        "responses": responses(route, schemas),
+        "security": _security(route),
+    }
+    for (source, status), (place, parameter, targets) in _LINKS.items():
+        if source == operation["operationId"]:
+            operation["responses"][status]["links"] = {
+                target: {"operationId": target, "parameters": {parameter: f"$response.body#{place}"}}
+                for target in targets
+            }
+    if route.body is not None:
+        examples = {title: {"value": value} for title, value in EXAMPLES[route.body.__name__].items()}
+        operation["requestBody"] = {
+            "required": route.body_needed,
+            "content": {"application/json": {"schema": schemas[route.body], "examples": examples}},
+        }
+    return operation
+
+
+def _texts(route: Route) -> tuple[str, str]:
+    """Summary and description, from the handler's docstring: ``GET /path: text``."""
+    text = inspect.getdoc(route.handler) or ""
+    text = re.sub(rf"^{route.method} [^:]*: ", "", text)
+    text = text[:1].upper() + text[1:]
+    return text.partition(":")[0].partition(";")[0].partition("\n")[0].rstrip("."), text
+
+
+def _parameter(parameter: Parameter, place: str) -> Schema:
+    return {
+        "name": parameter.name, "in": place, "required": parameter.required, "description": parameter.description,
+        "schema": parameter.schema,
+    }  # fmt: skip
+
+
+def _security(route: Route) -> list[Schema]:
+    if route.access == OPEN:
+        return []
+    return [{}, {"bearer": []}] if route.access == OPTIONAL else [{"bearer": []}]
+
+
+def _schemas() -> tuple[dict[Any, Schema], Schema]:
+    """The schema of each type of a body or an answer, and the components that they refer to."""
+    kinds = [kind for route in ROUTES for kind in (*variants(route.answer), route.body) if kind is not None]
+    distinct = list({repr(kind): kind for kind in kinds}.values())
+    shown, components = msgspec.json.schema_components(distinct, ref_template="#/components/schemas/{name}")
+    for schema in components.values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+    (moment,), _ = msgspec.json.schema_components([Time])
+    meta = {"request_id": {"type": "string"}, "timestamp": moment}
+    cursor = {"next_cursor": {"type": ["string", "null"], "description": "`cursor` of the next page; null: the last."}}
+    own = {
+        "Meta": closed(meta),
+        "PagedMeta": closed(meta | cursor),
+        "Details": {
+            "type": "object",
+            "description": "What is known of the refusal: `field`, `provided`, `limit`, `retry_after_ms`, `trace_id`.",
+        },
+    }
+    return dict(zip(distinct, shown, strict=True)), dict(sorted((components | own).items()))

@@ -1,0 +1,29 @@
+"""An example of each request body, by its type; a test places them against their schemas."""
+
+from typing import Any, Final
+
+_LIMIT: Final = {
+    "symbol": "BTC/USDT", "side": "BUY", "type": "LIMIT", "quantity": "0.01", "price": "50000.00",
+    "client_order_id": "a-1",
+}  # fmt: skip
+_MARKET: Final = {"symbol": "BTC/USDT", "side": "BUY", "type": "MARKET", "quote_amount": "100"}
+_STOP: Final = {
+    "symbol": "BTC/USDT", "side": "SELL", "type": "STOP_LIMIT", "quantity": "0.01", "price": "48990.00",
+    "stop_price": "49000.00",
+}  # fmt: skip
+_REASON: Final = {"reason": "asked for by the customer"}
+
+#: By the name of the body's type, each with what it shows.
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "PlaceBody": {"limit": _LIMIT, "market": _MARKET, "stop": _STOP},
+    "BatchBody": {"two orders": {"orders": [_LIMIT, _MARKET]}},
+    "AmendBody": {"less": {"quantity": "0.005"}, "another price": {"price": "50100.00"}},
+    "ReasonBody": {"reason": _REASON},
+    "ReconcileBody": {"compare": {}, "repair": {"repair": True, "reason": "orphans after the outage"}},
+    "ListMarketBody": {
+        "a market": {"symbol": "NEW/USDT", "tick_size": "0.01", "lot_size": "0.0001", "reason": "listed by the board"}
+    },
+    "ChangeMarketBody": {"fees": {"maker_fee": "0.0005", "taker_fee": "0.001", "reason": "new price list"}},
+    "MarketReason": {"reason": _REASON},
+    "MarketStateBody": {"cancels only": {"state": "CANCEL_ONLY", "reason": "delisting begins"}},
+}

@@ -1,0 +1,153 @@
+"""Metrics for Prometheus: what happened is counted as it happens, what is (queues, backlogs) is read when asked.
+
+Labels are bounded: methods, route patterns, markets.  Counting is on the writer's path and keeps its labelled children.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.scale import UNIT
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
+_LAG_EVERY_S: Final = 0.5
+
+
+class Reading(NamedTuple):
+    """One thing that is read when Prometheus asks."""
+
+    name: str
+    text: str
+    value: float
+    #: Label and its value, if it has one.
+    label: tuple[str, str] | None = None
+    #: Whether it only ever grows.
+    counts: bool = False
+
+
+class Metrics:
+    """All metrics of one engine.
+
+    Args:
+        read: what is now; called at each scrape, must not wait.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
+        self._request_seconds = self._histogram("http_request_duration_seconds", "Time to answer a request.", "route")
+        self._placement_seconds = self._histogram(
+            "order_placement_duration_seconds", "From an order's request, read, to its commit.", "symbol"
+        )
+        self._orders = self._counter("orders_placed", "Orders committed.", "symbol", "type", "side")
+        self._matched = self._counter("orders_matched", "Orders that a batch filled, at least in part.", "symbol")
+        self._trades = self._counter("trades_executed", "Trades committed.", "symbol")
+        self._volume = self._counter("trade_volume", "Notional traded, in the quote asset.", "symbol")
+        self._lag = Gauge("event_loop_lag_seconds", "How late the event loop runs.", registry=self.registry)
+        tasks = Gauge("running_tasks", "Tasks of the event loop.", registry=self.registry)
+        tasks.set_function(lambda: float(len(asyncio.all_tasks())))
+        self.registry.register(_Readings(read))
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        keep = lru_cache(maxsize=65_536)
+        self._request = keep(self._requests.labels)
+        self._request_time = keep(self._request_seconds.labels)
+        self._placement_time = keep(self._placement_seconds.labels)
+        self._order = keep(self._orders.labels)
+        self._match = keep(self._matched.labels)
+        self._trade = keep(self._trades.labels)
+        self._turnover = keep(self._volume.labels)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=_SECONDS, registry=self.registry)
+
+    # ---- what happens
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._request(method if method in _METHODS else "OTHER", route, str(status)).inc()
+        self._request_time(route).observe(seconds)
+
+    def placed(self, symbol: str, seconds: float) -> None:
+        """An order was placed."""
+        self._placement_time(symbol).observe(seconds)
+
+    def committed(self, new: Iterable[Order], trades: Iterable[Trade], markets: dict[int, Market]) -> None:
+        """A batch was committed."""
+        for order in new:
+            self._order(markets[order.market_id].symbol, order.type.name, order.side.name).inc()
+        matched: set[tuple[str, str]] = set()
+        for trade in trades:
+            symbol = markets[trade.market_id].symbol
+            matched |= {(symbol, trade.buyer_order_id), (symbol, trade.seller_order_id)}
+            self._trade(symbol).inc()
+            self._turnover(symbol).inc(trade.notional / UNIT)
+        for symbol, _ in matched:
+            self._match(symbol).inc()
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop runs, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self._lag.set(max(0.0, loop.time() - due_s))
+
+    # ---- what is told
+
+    def app(self) -> ASGIApp:
+        """``GET /metrics`` as an application."""
+
+        async def show(_: Request) -> Response:
+            return Response(generate_latest(self.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+        return Starlette(routes=[Route("/metrics", show)])
+
+
+class _Readings(Collector):
+    """Reads what is at each scrape."""
+
+    def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: names are known when they are read."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """All readings, those of one name together."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for reading in self._read():
+            labels = [reading.label[0]] if reading.label else []
+            family = families.get(reading.name)
+            if family is None:
+                kind = CounterMetricFamily if reading.counts else GaugeMetricFamily
+                family = families[reading.name] = kind(reading.name, reading.text, labels=labels)
+            family.add_metric([reading.label[1]] if reading.label else [], reading.value)
+        yield from families.values()

@@ -1,0 +1,63 @@
+"""What an engine's metrics read when Prometheus asks: queues, books, backlogs, connections.  Nothing here waits."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from trade_engine.domain.enums import Side
+from trade_engine.domain.errors import Unavailable
+from trade_engine.domain.scale import UNIT
+from trade_engine.ops.metrics import Reading
+from trade_engine.sequencer.memory import Memory
+from trade_engine.sequencer.pipeline import Sequencer
+from trade_engine.settlement.worker import SettlementWorker
+
+
+class StreamCounts(Protocol):
+    """What the WebSocket has handed out."""
+
+    frames: int
+    conflated: int
+    slow_closed: int
+
+
+def read_engine(sequencer: Sequencer) -> Iterator[Reading]:
+    """The writer: whether it works, how much waits, where it is, and every book."""
+    yield Reading("engine_up", "1 while the engine takes orders.", float(sequencer.trouble is None))
+    yield Reading("engine_queue_depth", "Requests that wait for the writer.", sequencer.waiting)
+    yield Reading("engine_batch_size", "Commands of the last batch.", sequencer.last_batch)
+    try:
+        memory = sequencer.memory
+    except Unavailable:
+        return
+    yield Reading("engine_sequence", "The last command sequenced.", memory.sequence)
+    yield Reading("engine_live_orders", "Orders that can still trade.", len(memory.live))
+    yield from _books(memory)
+
+
+def _books(memory: Memory) -> Iterator[Reading]:
+    for view in list(memory.views.values()):
+        label = ("symbol", view.market.symbol)
+        bid, ask = view.depth.best(Side.BUY), view.depth.best(Side.SELL)
+        levels = view.depth.count(Side.BUY) + view.depth.count(Side.SELL)
+        yield Reading("order_book_levels", "Price levels of the book.", levels, label)
+        if bid and ask:
+            spread = (ask - bid) * view.market.tick_size / UNIT
+            yield Reading("order_book_spread", "Best ask less best bid, in the quote asset.", spread, label)
+
+
+def read_settlement(worker: SettlementWorker) -> Iterator[Reading]:
+    """Settlement since the start, and what it has in hand."""
+    counts = worker.counts
+    yield Reading("settlement_settled", "Trades settled.", counts.settled, counts=True)
+    yield Reading("settlement_released", "Reservations released.", counts.released, counts=True)
+    yield Reading("settlement_retries", "Refusals by the wallet.", counts.refused, counts=True)
+    yield Reading("settlement_failed", "Instructions that became dead letters.", counts.failed, counts=True)
+    yield Reading("settlement_outages", "Calls that met a wallet or database away.", counts.outages, counts=True)
+
+
+def read_streams(connections: int, counts: StreamCounts) -> Iterator[Reading]:
+    """The WebSocket: who is there, what they got, and what slow ones did not."""
+    yield Reading("websocket_connections", "Connections that are open.", connections)
+    yield Reading("websocket_messages", "Messages handed out.", counts.frames, counts=True)
+    yield Reading("websocket_conflated", "Messages merged for slow readers.", counts.conflated, counts=True)
+    yield Reading("websocket_dropped", "Connections closed for being slow.", counts.slow_closed, counts=True)

@@ -1,0 +1,5 @@
+"""The API over an engine in memory, for the client too."""
+
+from tests.integration.api.conftest import start
+
+__all__ = ["start"]
