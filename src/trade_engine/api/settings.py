@@ -71,6 +71,8 @@ class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     audience: str | None = None
     leeway_s: float = 0.0
+    #: More keys come later, from a key set.
+    rotates: bool = False
     #: Verified tokens remembered.
     cache_size: int = 10_000
 

@@ -154,6 +154,10 @@ class SettlementSection(Section, frozen=True, kw_only=True):
     reconcile_every_s: Annotated[float, Meta(ge=0, le=604_800, description="how often; 0: only at start")] = 3_600
 
 
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://.+")]
+HexKey = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+
+
 class AuthSection(Section, frozen=True, kw_only=True):
     """auth: whose tokens are good."""
 
@@ -161,6 +165,15 @@ class AuthSection(Section, frozen=True, kw_only=True):
     jwt_secret_file: Annotated[str | None, Meta(description="file that holds the secret, instead of it")] = None
     jwt_issuer: Annotated[str | None, Meta(description="required iss claim; empty: any")] = None
     jwt_audience: Annotated[str | None, Meta(description="required aud claim; empty: any")] = None
+    jwks_file: Annotated[str | None, Meta(description="JWK Set with more keys; read again when it changes")] = None
+    jwks_url: Annotated[HttpUrl | None, Meta(description="JWK Set with more public keys, fetched again and again")] = (
+        None
+    )
+    jwks_refresh_s: Annotated[Seconds, Meta(description="how often jwks_url is fetched")] = 300
+    encryption_key: Annotated[
+        HexKey | None, Meta(description="encrypts API keys: 32 bytes as hex; default: made at start")
+    ] = None
+    encryption_key_file: Annotated[str | None, Meta(description="file that holds the encryption_key")] = None
 
 
 class RateLimitSection(Section, frozen=True, kw_only=True):
