@@ -1,4 +1,4 @@
-"""`trade-engine bench core|orders|latency|fanout|settlement`: figures with the machine, the load and the command beside them."""
+"""`trade-engine bench ...`: figures with the machine, the load and the command beside them."""
 
 import asyncio
 import json

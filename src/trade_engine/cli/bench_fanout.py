@@ -24,11 +24,12 @@ from trade_engine.cli.http_load import HttpConnection, LoadError, build_request,
 FANOUT_SETTINGS: Final = {
     "TRADE_ENGINE__WEBSOCKET__CONNECTIONS_PER_ADDRESS": "20000",
     "TRADE_ENGINE__WEBSOCKET__MAX_CONNECTIONS": "20000",
+    "TRADE_ENGINE__WEBSOCKET__COMMANDS_PER_S": "0",
     "TRADE_ENGINE__WEBSOCKET__STALLED_S": "3600",
     "TRADE_ENGINE__WEBSOCKET__PING_S": "3600",
     "TRADE_ENGINE__RATE_LIMIT__ADDRESS_PER_S": "0",
 }
-_ROUNDS: Final = 3
+_ROUNDS: Final = 6
 _CONNECTIONS: Final = 4
 _MIB: Final = 1024.0
 
@@ -110,6 +111,7 @@ def summarise_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "memory_growth_mb": round(max(each["growth_mib"] for each in rounds), 1),
         "samples": sum(each[phase]["samples"] for each in rounds for phase in ("healthy", "with_stalled")),
         "dropped_trades": sum(each[phase]["dropped"] for each in rounds for phase in ("healthy", "with_stalled")),
+        "conflated_connections": middle("with_stalled", "conflated"),
         "lost_connections": rounds[-1]["with_stalled"]["lost"],
     }
 

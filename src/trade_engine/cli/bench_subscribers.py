@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import resource
+import socket
 import sys
 import time
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ import uvloop
 
 #: One connection in so many is timed.
 _SAMPLED: Final = 20
+#: A stalled connection asks for so many snapshots of trades (10 KB each), so that all buffers on its way are full.
+_FILLING: Final = 25
+_RECEIVE_BYTES: Final = 32 * 1024
 _STAMP: Final = b'"executed_at":"'
 _STAMP_BYTES: Final = 27
 
@@ -31,7 +35,7 @@ class Subscriber(asyncio.Protocol):
         self._open = False
         self.messages = self.dropped = 0
         self.latencies_ms: list[float] = []
-        self.stalled = self.lost = False
+        self.stalled = self.conflated = self.lost = False
         self.snapshots = 0
         self.transport: asyncio.Transport
 
@@ -61,9 +65,7 @@ class Subscriber(asyncio.Protocol):
             if not buffer.startswith(b"HTTP/1.1 101"):
                 raise ConnectionError(buffer[:300].decode(errors="replace"))
             self._open, at = True, head + 4
-            for channel in ("depth", "trades"):
-                command = {"op": "subscribe", "channel": channel, "symbol": "BTC/USDT"}
-                self.transport.write(masked(json.dumps(command).encode()))
+            self.transport.write(_subscribe("depth") + _subscribe("trades"))
         size = len(buffer)
         while size - at >= 2:
             length, start = buffer[at + 1], at + 2
@@ -81,7 +83,9 @@ class Subscriber(asyncio.Protocol):
 
     def _message(self, buffer: bytes, start: int, end: int) -> None:
         self.messages += 1
-        if self.snapshots < 2 and buffer.find(b'"snapshot":true', start, end) >= 0:
+        if self.stalled:
+            self.conflated |= _spans_many(buffer[start:end])
+        elif self.snapshots < 2 and buffer.find(b'"snapshot":true', start, end) >= 0:
             self.snapshots += 1
         elif self._sampled and buffer.startswith(b'{"type":"trades"', start):
             self.dropped += int(buffer.find(b'"dropped":', start, end) >= 0)
@@ -90,6 +94,26 @@ class Subscriber(asyncio.Protocol):
                 at = stamp + len(_STAMP)
                 executed = datetime.fromisoformat(buffer[at : at + _STAMP_BYTES].decode())
                 self.latencies_ms.append((time.time() - executed.timestamp()) * 1e3)
+
+    def stall(self) -> None:
+        """Read nothing more, and let what is on its way fill every buffer."""
+        self.stalled, self.conflated = True, False
+        self.transport.pause_reading()
+        self.transport.write(_subscribe("trades") * _FILLING)
+
+
+def _spans_many(message: bytes) -> bool:
+    """Whether it is an update of many changes at once."""
+    if not message.startswith(b'{"type":"depth"') or b'"snapshot":true' in message:
+        return False
+    first, last = (
+        int(message.partition(name)[2].partition(b",")[0]) for name in (b'"first_sequence":', b'"sequence":')
+    )
+    return last - first >= 20
+
+
+def _subscribe(channel: str) -> bytes:
+    return masked(json.dumps({"op": "subscribe", "channel": channel, "symbol": "BTC/USDT"}).encode())
 
 
 def masked(content: bytes) -> bytes:
@@ -101,8 +125,8 @@ async def measure(subscribers: list[Subscriber], seconds: float, stalled: int) -
     """Count for so long while the last ``stalled`` do not read; figures are those of the others."""
     readers, still = subscribers[: len(subscribers) - stalled], subscribers[len(subscribers) - stalled :]
     for each in still:
-        each.transport.pause_reading()
-    await asyncio.sleep(min(1.0, seconds / 4))
+        each.stall()
+    await asyncio.sleep(min(3.0, seconds / 2))
     for each in subscribers:
         each.messages = each.dropped = 0
         each.latencies_ms = []
@@ -115,13 +139,18 @@ async def measure(subscribers: list[Subscriber], seconds: float, stalled: int) -
     for each in still:
         if not each.lost:
             each.transport.resume_reading()
-    await asyncio.sleep(min(1.0, seconds / 4))
+    if still:
+        await asyncio.sleep(3.0)
+    conflated = sum(each.conflated for each in still)
+    for each in still:
+        each.stalled = False
     return {
         "messages_per_s": messages / took,
         "p50_ms": times[len(times) // 2],
         "p99_ms": times[int(len(times) * 0.99)],
         "samples": len(times),
         "dropped": dropped,
+        "conflated": conflated,
         "lost": sum(each.lost for each in subscribers),
     }
 
@@ -135,7 +164,11 @@ async def subscribe(port: int, count: int) -> list[Subscriber]:
     loop, opened = asyncio.get_running_loop(), list[Subscriber]()
     for number in range(count):
         sampled = number % _SAMPLED == 0
-        _, made = await loop.create_connection(lambda sampled=sampled: Subscriber(sampled), "127.0.0.1", port)
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        raw.setblocking(False)
+        await loop.sock_connect(raw, ("127.0.0.1", port))
+        _, made = await loop.create_connection(lambda sampled=sampled: Subscriber(sampled), sock=raw)
         opened.append(made)
     async with asyncio.timeout(60):
         while any(each.snapshots < 2 for each in opened):

@@ -21,7 +21,8 @@ def drawn(rng: random.Random, symbol: str) -> dict[str, str]:
     cents = 10_000 - away if side == "BUY" else 10_000 + away
     quantity = f"{rng.randint(1, 40) / 10}"
     return {
-        "symbol": symbol, "side": side, "type": "LIMIT", "quantity": quantity, "price": f"{cents // 100}.{cents % 100:02}",
+        "symbol": symbol, "side": side, "type": "LIMIT", "quantity": quantity,
+        "price": f"{cents // 100}.{cents % 100:02}",
         "self_trade_prevention": "CANCEL_NEWEST",
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.e2e.venue import Trader, Venue
+from tests.e2e.venue import Trader
 from tests.e2e.ws.client import Client, client
 from tests.e2e.ws.conftest import Start
 from tests.e2e.ws.flow import bearer, load, rich
@@ -183,7 +183,7 @@ async def test_an_engine_that_is_away_says_so(start: Start) -> None:
         symbol = venue.market()
         trader = await rich(venue, symbol)
         async with client(venue.running.websocket.port, bearer(trader)) as link:
-            await venue.running.engine.stop()
+            await venue.running.sequencer.stop()
             assert await link.refused("place", order=limit(symbol)) == "ENGINE_UNAVAILABLE"
             assert (await link.do("ping"))["time"]
 
