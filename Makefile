@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants sanitize \
-	fault format bench clean
+	fault fuzz format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ differential: install-dev ## Drive both books with N random commands and compare
 
 mutants: install-dev ## Plant bugs in a copy of the core, one by one, and demand that a test catches each
 	@$(BIN)/python -m tests.mutants.run
+
+FUZZ_CASES ?= 20000
+fuzz: install-dev ## Fuzz the running REST API by its own description (FUZZ_CASES=20000, FUZZ_SEED=)
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -q -s tests/fuzz -k no_fault
 
 FUZZ_SECONDS ?= 60
 sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS=60)

@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
-_CONFIG = Path(__file__).parent / "schemathesis.toml"
+_CONFIG: Final = Path(__file__).parent / "schemathesis.toml"
+_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class Outcome(NamedTuple):
@@ -18,19 +19,31 @@ class Outcome(NamedTuple):
     report: str
 
 
-async def fuzz(url: str, token: str, folder: Path, *options: str, examples: int, seed: int) -> Outcome:
-    """Send every route's requests, well-formed and not, with ``examples`` a route and phase at most."""
+async def fuzz(
+    url: str,
+    token: str,
+    folder: Path,
+    *options: str,
+    examples: int,
+    seed: int | None = None,
+    description: Path | None = None,
+) -> Outcome:
+    """Send every route's requests, well-formed and not, ``examples`` a route and phase at most.
+
+    Without a seed the same code sends the same requests.  ``description`` stands in for the one that is served.
+    """
     report = folder / "report.json"
+    chance = ("--generation-deterministic",) if seed is None else ("--seed", str(seed))
     command = (
-        sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run", f"{url}/openapi.json",
-        "--header", f"Authorization: Bearer {token}", "--max-examples", str(examples), "--seed", str(seed),
-        "--generation-deterministic", "--no-color", "--continue-on-failure",
-        "--request-timeout", "20", "--report", "json", "--report-json-path", str(report), *options,
+        sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run",
+        str(description or f"{url}/openapi.json"), "--url", url, "--header", f"Authorization: Bearer {token}",
+        "--max-examples", str(examples), *chance, "--no-color", "--continue-on-failure", "--request-timeout", "20",
+        "--report", "json", "--report-json-path", str(report), *options,
     )  # fmt: skip
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks"}
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": os.pathsep.join(("src", "."))}
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command, cwd=_ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
-    summary: Any = json.loads(report.read_text()) if report.exists() else {}
-    return Outcome(summary, process.returncode == 0, output.decode())
+    cases = json.loads(report.read_text())["test_cases"]["generated"] if report.exists() else 0
+    return Outcome(cases, process.returncode == 0, output.decode())

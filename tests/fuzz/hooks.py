@@ -1,6 +1,6 @@
-"""What the fuzzer is told of the venue: most generated markets do not exist, so every other one is replaced by one that does.
+"""What the fuzzer is told of the venue: most generated markets do not exist, so most are replaced by one that does.
 
-Loaded by schemathesis (``SCHEMATHESIS_HOOKS``).  Which ones depends on the generated text alone, so a seed still repeats a run.
+Loaded by schemathesis (``SCHEMATHESIS_HOOKS``).  Which ones depends on the generated text alone: a seed repeats a run.
 """
 
 import zlib

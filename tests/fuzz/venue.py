@@ -1,4 +1,4 @@
-"""What the fuzzer finds: a running engine with open orders, trades, dead letters, and a user and an operator with funds."""
+"""What the fuzzer finds: open orders, trades and dead letters, and a trader and an operator with funds."""
 
 import httpx
 

@@ -29,6 +29,18 @@ _TAGS: Final = {
 }
 _SECTIONS: Final = {"batch": "orders", "engine_admin": "admin", "markets_admin": "admin"}
 
+#: Whose answer says an id that others take: where in the answer it is, the parameter, and the operations.
+_LINKS: Final = {
+    ("orders_place", "201"): (
+        "/data/order/id", "order_id",
+        ("orders_get", "orders_amend", "orders_cancel", "engine_admin_admin_order", "engine_admin_admin_cancel"),
+    ),
+    ("admin_list_dead_letters", "200"): (
+        "/data/0/id", "id",
+        ("admin_show_dead_letter", "admin_retry_dead_letter", "admin_resolve_dead_letter"),
+    ),
+}  # fmt: skip
+
 
 @cache
 def document() -> Schema:
@@ -84,10 +96,16 @@ def _operation(route: Route, schemas: dict[Any, Schema]) -> Schema:
         "responses": responses(route, schemas),
         "security": _security(route),
     }
+    for (source, status), (place, parameter, targets) in _LINKS.items():
+        if source == operation["operationId"]:
+            operation["responses"][status]["links"] = {
+                target: {"operationId": target, "parameters": {parameter: f"$response.body#{place}"}}
+                for target in targets
+            }
     if route.body is not None:
         examples = {title: {"value": value} for title, value in EXAMPLES[route.body.__name__].items()}
         operation["requestBody"] = {
-            "required": True,
+            "required": route.body_needed,
             "content": {"application/json": {"schema": schemas[route.body], "examples": examples}},
         }
     return operation

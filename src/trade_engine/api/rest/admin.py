@@ -1,6 +1,6 @@
 """Routes for operators (role admin): dead letters and reconciliation.  What changes something is audited, with why."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,7 +25,8 @@ class ReconcileBody(msgspec.Struct, forbid_unknown_fields=True):
     """Whether orphaned reservations shall be released; that needs a reason."""
 
     repair: bool = False
-    reason: Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": 400})] = ""
+    #: Only looked at with ``repair``.
+    reason: str = ""
 
 
 class DeadLetterView(msgspec.Struct):
