@@ -40,7 +40,7 @@ _KEY_HEADERS: Final = {
     "nonce": ("X-API-Nonce", "1 to 64 visible characters, never the same twice."),
     "signature": (
         "X-API-Signature",
-        "HMAC-SHA256 by the secret, as hex, of timestamp, nonce, method, path and query (a line feed after each), body.",
+        "HMAC-SHA256 by the secret, as hex: of timestamp, nonce, method, path and query (a line feed after each), body",
     ),
 }
 
