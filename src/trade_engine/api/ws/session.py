@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from starlette.requests import Request
 
+from trade_engine.api.auth.authenticator import require_scope
 from trade_engine.api.auth.tokens import TRADER, Principal
 from trade_engine.api.call import Call
 from trade_engine.api.limits import Demand, LocalLimits
@@ -49,6 +50,7 @@ MARKET_CHANNELS: Final = ("trades", "ticker", "candles", "depth", "book")
 #: Levels a ``depth`` subscription may be limited to.
 LEVELS: Final = (5, 10, 20, 50)
 _UNREADABLE_MAX: Final = 10
+_YEAR_10000_S: Final = 253_402_300_800
 #: Beyond so many orders of a connection, those that ended are forgotten.
 _PLACED_MAX: Final = 1_000
 
@@ -158,13 +160,13 @@ class Session:
             raise Unauthorized("UNAUTHORIZED", "log in first: auth, or a token with the handshake")
         if TRADER not in principal.roles:
             raise Forbidden("FORBIDDEN", f"the login lacks the role {TRADER}", field="roles")
-        self._server.require_scope(principal, scope)
+        require_scope(principal, scope)
         return principal
 
     async def _login(self, command: Auth) -> dict[str, Any]:
         address = self._connection.address
         try:
-            principal = await self._server.login(command, address)
+            principal = await self._server.login(command, self._connection.client)
         except Unauthorized:
             await self._server.take_public_request(address)
             raise
@@ -173,13 +175,15 @@ class Session:
         elif principal.user_id != self.principal.user_id:
             raise Forbidden("FORBIDDEN", "the connection belongs to another user", field="token")
         self.principal = principal
-        return {"user_id": principal.user_id, "expires_at": show_time(int(principal.expires_s * 1e6))}
+        ends = show_time(int(principal.expires_s * 1e6)) if principal.expires_s < _YEAR_10000_S else None
+        return {"user_id": principal.user_id, "expires_at": ends}
 
     # ---- orders
 
     async def _order_command(self, command: Command) -> Any:
         """Carry an order command out, by the handler of the REST route that does the same."""
         principal = self._trader("trade")
+        await self._server.require_live(principal)
         await self._server.take_order_request(principal.user_id, self._connection.address)
         if isinstance(command, Place):
             answer = await orders.place(self._call(principal, bytes(command.order)))
@@ -250,7 +254,9 @@ class Session:
 
     async def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], Awaitable[None]]]:
         channel = command.channel
-        user_id = self._trader("read").user_id
+        principal = self._trader("read")
+        user_id = principal.user_id
+        await self._server.require_live(principal)
         self._room_for_one(channel in self._private)
         await self._server.take_query(user_id, self._connection.address)
         self._private.add(channel)
