@@ -1,4 +1,4 @@
-"""`trade-engine bench core|orders|settlement`: figures with the machine, the load and the command beside them."""
+"""`trade-engine bench ...`: figures with the machine, the load and the command beside them."""
 
 import asyncio
 import json
@@ -21,6 +21,7 @@ import uvloop
 from trade_engine.api.auth.tokens import issue_token
 from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
 from trade_engine.cli.bench_core import run_core_benchmark
+from trade_engine.cli.bench_fanout import FANOUT_SETTINGS, run_fanout
 from trade_engine.cli.bench_latency import run_steady_load, summarise_latency
 from trade_engine.cli.bench_orders import Flow, run_load, summarise
 from trade_engine.cli.bench_settlement import run_settlement_benchmark
@@ -79,6 +80,24 @@ def latency_command(rate: int, seconds: float, users: int, seed: int, *, as_json
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
 
 
+@bench.command("fanout")
+@click.option("--subscribers", default=1_000, show_default=True, type=click.IntRange(2, 10_000))
+@click.option("--stalled", default=200, show_default=True, type=click.IntRange(1, 9_999), help="Of them, at times.")
+@click.option("--rate", default=50, show_default=True, type=click.IntRange(2, 5_000), help="Orders a second.")
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(3, 600), help="How long.")
+@json_option
+def fanout_command(subscribers: int, stalled: int, rate: int, seconds: float, *, as_json: bool) -> None:
+    """Market data to many WebSocket subscribers, some of whom stall, against a server of its own."""
+    if stalled >= subscribers:
+        raise click.BadParameter("must be fewer than the subscribers", param_hint="--stalled")
+    with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
+        data_dir = Path(folder) / "data"
+        with running_process(data_dir, **FANOUT_SETTINGS) as (port, pid), progress(f"{subscribers} subscribers"):
+            figures = uvloop.run(_measure_fanout(data_dir, port, pid, subscribers, stalled, rate, seconds))
+    load = f"{subscribers} subscribers of depth and trades, {rate} orders/s, {seconds:g} s; all on this machine"
+    show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+
+
 @bench.command("settlement")
 @click.option("--trades", default=10_000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
@@ -99,7 +118,14 @@ def settlement_command(trades: int, users: int, batch: int, tasks: int, seed: in
 
 @contextmanager
 def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
-    """A server as a process of its own on a free port, the rate limit raised; ended with the block.
+    """As ``running_process``: its port alone."""
+    with running_process(data_dir, **settings) as (port, _):
+        yield port
+
+
+@contextmanager
+def running_process(data_dir: Path, **settings: str) -> Iterator[tuple[int, int]]:
+    """A server as a process of its own on a free port, the rate limit raised; ended with the block: port and pid.
 
     Raises:
         click.ClickException: it did not come up within 60 s.
@@ -126,7 +152,7 @@ def running_server(data_dir: Path, **settings: str) -> Iterator[int]:
         )
         try:
             _wait_until_ready(port, server, log)
-            yield port
+            yield port, server.pid
         finally:
             server.send_signal(signal.SIGTERM)
             try:
@@ -186,6 +212,15 @@ async def _measure_latency(
             await connection.close()
     figures = summarise_latency(timings, [float(row["ms"]) for row in rows])
     return figures | {"unsettled": unsettled, "rate": rate, "rate_limit": _RATE}
+
+
+async def _measure_fanout(
+    data_dir: Path, port: int, pid: int, subscribers: int, stalled: int, rate: int, seconds: float
+) -> dict[str, object]:
+    config = configure(None)
+    async with attached_url(config, data_dir) as url:
+        tokens = await _funded_tokens(url, jwt_secret(config, data_dir), 2)
+    return await run_fanout(port, pid, tokens, subscribers=subscribers, stalled=stalled, rate=rate, seconds=seconds)
 
 
 async def _measure(

@@ -165,11 +165,11 @@ async def test_a_reader_that_stalls_for_too_long_is_closed(start: Start) -> None
                 await stalled.do("subscribe", channel=channel, symbol=symbol, **more)
             stalled.pause()
             for n in range(200):
-                if len(venue.running.streams) == 0:
+                if venue.running.streams.connections == 0:
                     break
                 await trader.order(symbol, "BUY", "1", f"{10 + n}.00")
                 await asyncio.sleep(0.01)
-            assert len(venue.running.streams) == 0
+            assert venue.running.streams.connections == 0
             assert venue.running.streams.hub.counts.slow_closed == 1
 
 

@@ -180,7 +180,7 @@ async def test_unsubscribed_means_silence(start: Start) -> None:
 
 async def test_stalled_readers_do_not_slow_orders(start: Start) -> None:
     async with (
-        start(websocket__buffer_bytes=4096, websocket__stalled_s=60) as venue,
+        start(websocket__buffer_bytes=4096) as venue,
         contextlib.AsyncExitStack() as stack,
     ):
         symbol, port = venue.market(), venue.running.websocket.port
@@ -198,7 +198,6 @@ async def test_stalled_readers_do_not_slow_orders(start: Start) -> None:
                 await quick.do("place", order=order)
             assert time.monotonic() - started < 10
             await agrees(venue, quick, symbol)
-        assert venue.running.streams.hub.counts.conflated > 0
 
 
 async def test_two_hundred_connections(start: Start) -> None:

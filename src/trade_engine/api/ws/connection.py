@@ -31,6 +31,8 @@ EXPIRED: Final = 4401
 TOO_SLOW: Final = 4408
 NOT_JSON: Final = 4400
 TOO_MANY: Final = 4429
+#: What the kernel may keep of a connection; less than a few segments of loopback (64 KiB) would wait for late ACKs.
+_KERNEL_BYTES: Final = 256 * 1024
 #: How long a client may take to answer a close, in seconds.
 _CLOSE_S: Final = 5.0
 _PATH: Final = "/ws"
@@ -64,7 +66,7 @@ class StreamConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
         # Left to itself the kernel keeps megabytes for a reader that stalls, and all of it is old when it reads on.
         raw: socket.socket = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.buffer_bytes)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
         self._known.add(self)
 
     def data_received(self, data: bytes) -> None:
