@@ -89,8 +89,12 @@ async def run_fanout(
 async def _round(readers: Subscribers, pid: int, seconds: float, stalled: int) -> dict[str, Any]:
     healthy = await readers.ask(do="measure", seconds=seconds, stalled=0)
     before = resident_mib(pid)
-    slowed = await readers.ask(do="measure", seconds=seconds, stalled=stalled)
-    return {"healthy": healthy, "with_stalled": slowed, "growth_mib": resident_mib(pid) - before}
+    stalling = asyncio.create_task(readers.ask(do="measure", seconds=seconds, stalled=stalled))
+    most = before
+    while not stalling.done():
+        most = max(most, resident_mib(pid))
+        await asyncio.wait([stalling], timeout=0.1)
+    return {"healthy": healthy, "with_stalled": await stalling, "growth_mib": most - before}
 
 
 def summarise_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:

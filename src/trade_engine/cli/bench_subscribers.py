@@ -20,7 +20,7 @@ import uvloop
 #: One connection in so many is timed.
 _SAMPLED: Final = 20
 #: A stalled connection asks for so many snapshots of trades (10 KB each), so that all buffers on its way are full.
-_FILLING: Final = 25
+_FILLING: Final = 70
 _RECEIVE_BYTES: Final = 32 * 1024
 _STAMP: Final = b'"executed_at":"'
 _STAMP_BYTES: Final = 27
