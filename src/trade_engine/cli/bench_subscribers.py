@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -168,7 +169,7 @@ async def subscribe(port: int, count: int) -> list[Subscriber]:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         raw.setblocking(False)
         await loop.sock_connect(raw, ("127.0.0.1", port))
-        _, made = await loop.create_connection(lambda sampled=sampled: Subscriber(sampled), sock=raw)
+        _, made = await loop.create_connection(partial(Subscriber, sampled), sock=raw)
         opened.append(made)
     async with asyncio.timeout(60):
         while any(each.snapshots < 2 for each in opened):
