@@ -19,12 +19,13 @@ from trade_engine.api.settings import ADDRESS, ORDERS, PUBLIC, QUERIES, StreamSe
 from trade_engine.api.ws.accounts import Accounts
 from trade_engine.api.ws.commands import Auth
 from trade_engine.api.ws.connection import EXPIRED, TOO_MANY, StreamConnection
-from trade_engine.api.ws.hub import Hub
+from trade_engine.api.ws.hub import Hub, Reader
 from trade_engine.api.ws.messages import encode
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.enums import OrderStatus
-from trade_engine.domain.errors import InvalidRequest, Unavailable
+from trade_engine.domain.errors import EngineError, InvalidRequest, Unavailable
 from trade_engine.domain.orders import Order, Trade
+from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ _OPEN_ORDERS_MAX = 1_000
 _RECENT = 50
 #: How often connections that logged in by API key are looked at; their orders are checked each time.
 _KEYS_EVERY_S = 5.0
+_RESYNC_PAUSE_S = 0.5
 _MISSED_MAX = 1_000
 
 
@@ -111,11 +113,14 @@ class StreamServer:
         while True:
             await asyncio.sleep(min(1.0, self.settings.ping_s / 2))
             now = loop.time()
-            for connection in list(self._connections):
-                connection.look_after(now)
-            if now >= keys_due:
-                keys_due = now + _KEYS_EVERY_S
-                await self._close_revoked()
+            try:
+                for connection in list(self._connections):
+                    connection.look_after(now)
+                if now >= keys_due:
+                    keys_due = now + _KEYS_EVERY_S
+                    await self._close_revoked()
+            except Exception:
+                log.exception("connections could not be looked after")
 
     async def _close_revoked(self) -> None:
         """Close the connections whose API key is no longer good."""
@@ -151,11 +156,22 @@ class StreamServer:
             self.run(self._resync())
 
     async def _resync(self) -> None:
-        await self._read_trades(_MISSED_MAX)
-        again = self.accounts.restart()
-        for _, reader, channel in again:
-            if isinstance(reader, StreamConnection) and reader.session is not None:
-                await reader.session.show_private(channel)
+        """Tell what was missed, as soon as the database can be read."""
+        again: list[tuple[Reader, str]] | None = None
+        while not self._closing:
+            try:
+                await self._read_trades(_MISSED_MAX)
+                again = self.accounts.restart() if again is None else again
+                while again:
+                    reader, channel = again[-1]
+                    if isinstance(reader, StreamConnection) and reader.session is not None:
+                        await reader.session.show_private_again(channel)
+                    again.pop()
+            except (EngineError, *TRANSPORT_ERRORS) as error:
+                log.warning("what was missed cannot be told yet", error=repr(error))
+                await asyncio.sleep(_RESYNC_PAUSE_S)
+            else:
+                return
 
     async def _read_trades(self, count: int) -> None:
         """Take in the newest trades of each market that are not known yet."""
