@@ -81,6 +81,7 @@ def test_close_codes_are_those_of_the_guide_and_the_code() -> None:
 
 @pytest.mark.parametrize("levels", [0, 5])
 async def test_messages_of_a_session_fit_the_document(start: Start, levels: int) -> None:
+    details: dict[str, dict[str, Any]] = {"candles": {"interval": "1m"}, "depth": {"levels": levels}}
     async with start(websocket__statistics_ms=10) as venue:
         symbol = venue.market()
         trader, other = await rich(venue, symbol), await rich(venue, symbol)
@@ -90,7 +91,7 @@ async def test_messages_of_a_session_fit_the_document(start: Start, levels: int)
             for channel in PRIVATE:
                 await link.do("subscribe", channel=channel)
             for channel in MARKET_CHANNELS:
-                more = {"candles": {"interval": "1m"}, "depth": {"levels": levels}}.get(channel, {})
+                more: dict[str, Any] = details.get(channel, {})
                 await link.do("subscribe", channel=channel, symbol=symbol, **more)
             order = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "2", "price": "10.00"}
             placed = (await link.do("place", order=order | {"client_order_id": "x"}))["order"]
