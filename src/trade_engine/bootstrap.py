@@ -22,6 +22,9 @@ from starlette.types import ASGIApp
 from trade_engine import __version__
 from trade_engine.api.addresses import ClientAddress
 from trade_engine.api.app import create_app
+from trade_engine.api.auth.authenticator import Authenticator
+from trade_engine.api.auth.key_ring import KeyRing
+from trade_engine.api.auth.keysets import KeySetFile, KeySetUrl
 from trade_engine.api.auth.tokens import TRADER, TokenVerifier, issue_token
 from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.call import Services
@@ -40,7 +43,7 @@ from trade_engine.api.settings import (
 from trade_engine.api.ws.server import StreamServer
 from trade_engine.bootstrap_wallet import make_wallet
 from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
-from trade_engine.config import Config, markets_of
+from trade_engine.config import Config, ConfigError, markets_of
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.ops.metrics import Metrics, Reading
@@ -60,6 +63,7 @@ from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.reconcile import excess_reservations
 from trade_engine.settlement.reconciler import Reconciler, earlier_excess
 from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
+from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.embedded import EmbeddedPostgres, EmbeddedSettings, use_embedded
 from trade_engine.storage.migrate import load_migrations, require_current, up
@@ -75,6 +79,7 @@ from trade_engine.wallet.port import AuditedWallet, Release
 log = structlog.get_logger(__name__)
 
 _SECRET_FILE: Final = "jwt.secret"
+_ENCRYPTION_FILE: Final = "api-keys.secret"
 
 
 class TradeEngine:
@@ -233,13 +238,7 @@ class TradeEngine:
 
     async def _start_api(self) -> None:
         config = self.config
-        verifier = TokenVerifier(
-            TokenSettings(
-                keys=(VerificationKey(key=self.secret),),
-                issuer=config.auth.jwt_issuer,
-                audience=config.auth.jwt_audience,
-            )
-        )
+        authenticator = self._start_authenticator()
         settings = ApiSettings(
             version=__version__,
             max_body_bytes=config.server.max_body_bytes,
@@ -252,12 +251,13 @@ class TradeEngine:
             self.engine,
             self.wallet,
             Queries(self.pool),
-            verifier,
+            authenticator.tokens,
             await self._start_limits(),
             settings,
             lambda user_id: pending_proceeds(self.pool, user_id),
             BackOffice(self.pool, self.dead_letters, self.reconciler),
             self.metrics,
+            authenticator,
         )
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
@@ -277,6 +277,24 @@ class TradeEngine:
             yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(is_open))
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
+
+    def _start_authenticator(self) -> Authenticator:
+        auth = self.config.auth
+        verifier = TokenVerifier(
+            TokenSettings(keys=(VerificationKey(key=self.secret),), issuer=auth.jwt_issuer, audience=auth.jwt_audience)
+        )
+        if auth.jwks_file is not None:
+            key_set = KeySetFile(Path(auth.jwks_file), verifier)
+            try:
+                key_set.load()
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"auth.jwks_file: {auth.jwks_file!r}: {error}") from error
+            self._run("key set", key_set.keep_running())
+        elif auth.jwks_url is not None:
+            self._run("key set", KeySetUrl(auth.jwks_url, verifier, auth.jwks_refresh_s).keep_running())
+        ring = KeyRing(ApiKeyStore(self.pool, encryption_key(self.config, self.data_dir)))
+        self._run("API keys", ring.keep_running())
+        return Authenticator(verifier, ring)
 
     async def _start_streams(self, services: Services) -> StreamServer:
         options = msgspec.structs.asdict(self.config.websocket)
@@ -363,12 +381,28 @@ def jwt_secret(config: Config, data_dir: Path) -> str:
     """The configured HS256 secret, else the one kept in the data directory, made there the first time."""
     if config.auth.jwt_secret:
         return config.auth.jwt_secret
-    file = data_dir / _SECRET_FILE
+    return _made_once(data_dir / _SECRET_FILE, lambda: secrets.token_urlsafe(48))
+
+
+def encryption_key(config: Config, data_dir: Path) -> bytes:
+    """What API keys' secrets are encrypted with: as configured, else kept in the data directory, made the first time.
+
+    Raises:
+        ConfigError: the file holds no key.
+    """
+    text = config.auth.encryption_key or _made_once(data_dir / _ENCRYPTION_FILE, lambda: secrets.token_hex(32))
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise ConfigError(f"{data_dir / _ENCRYPTION_FILE}: must hold 64 hex digits") from error
+
+
+def _made_once(file: Path, make: Callable[[], str]) -> str:
     if not file.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         made = file.with_suffix(f".{os.getpid()}")
         made.touch(mode=0o600)
-        made.write_text(secrets.token_urlsafe(48))
+        made.write_text(make())
         with contextlib.suppress(FileExistsError):
             os.link(made, file)
         made.unlink()

@@ -20,6 +20,7 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine.api.addresses import network
+from trade_engine.api.auth.authenticator import is_signed, require_scope, signature_fields
 from trade_engine.api.auth.tokens import Principal
 from trade_engine.api.call import Answer, Call, Services, read_query
 from trade_engine.api.limits import Demand, Verdict
@@ -141,19 +142,26 @@ class Api:
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         route = self._route(scope)
         scope["route"] = route.path
+        body: bytes | None = None
+        principal: Principal | None
         try:
-            principal = self._authenticate(route, headers)
-        except (Unauthorized, Forbidden):
+            if route.access != OPEN and is_signed(headers):
+                principal, body = await self._signed(route, scope, receive, headers)
+            else:
+                principal = self._authenticate(route, headers)
+        except (Unauthorized, Forbidden, InvalidRequest, BodyTooLarge):
             await self._limit(route, None, scope, extra)
             raise
         if principal is not None:
             scope["user_id"] = principal.user_id
         if route.cost is not None:
-            body = await self._body(receive, headers)
+            if body is None:
+                body = await self._body(receive, headers)
             await self._limit(route, principal, scope, extra, route.cost(body))
         else:
             await self._limit(route, principal, scope, extra)
-            body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
+            if body is None:
+                body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
         request = Request(scope)
         query = read_query(request, route.parameters) if scope["query_string"] else {}
         return await route.handler(Call(self._services, request, principal, body, query))
@@ -188,9 +196,26 @@ class Api:
                 "UNAUTHORIZED", "the Authorization header must be: Bearer <token>", field="authorization"
             )
         principal = self._services.verifier.verify(header)
-        if route.access != OPTIONAL and route.access not in principal.roles:
-            raise Forbidden("FORBIDDEN", f"the token lacks the role {route.access}", field="roles")
+        _permit(route, principal)
         return principal
+
+    async def _signed(self, route: Route, scope: Scope, receive: Receive, headers: Headers) -> tuple[Principal, bytes]:
+        """Who a request with an API key speaks for, and its body, which is signed too."""
+        authenticator = self._services.authenticator
+        fields = signature_fields(headers)
+        authenticator.check_time(fields.get("x-api-timestamp", ""), fields.get("x-api-recv-window"))
+        body = await self._body(receive, headers)
+        target = scope.get("raw_path", b"") or scope["path"].encode()
+        if scope["query_string"]:
+            target += b"?" + scope["query_string"]
+        client = scope.get("client")
+        principal = await authenticator.authenticate(
+            headers, scope["method"], target.decode("latin-1"), body, client[0] if client else "unknown"
+        )
+        if principal is None:
+            raise Unauthorized("UNAUTHORIZED", "there is no login")
+        _permit(route, principal)
+        return principal, body
 
     async def _limit(
         self, route: Route, principal: Principal | None, scope: Scope, extra: Headers, cost: int = 1
@@ -244,6 +269,15 @@ class Api:
         if status == 413:
             return [(b"connection", b"close")]
         return []
+
+
+def _permit(route: Route, principal: Principal) -> None:
+    """Refuse a login whose roles or scopes do not reach this route."""
+    if route.access != OPTIONAL and route.access not in principal.roles:
+        raise Forbidden("FORBIDDEN", f"the login lacks the role {route.access}", field="roles")
+    if principal.key_id is not None and route.scope is None:
+        raise Forbidden("TOKEN_REQUIRED", "this is done with a bearer token, not with an API key")
+    require_scope(principal, route.scope or ("read" if route.method == "GET" else "trade"))
 
 
 def _late(method: str) -> Unavailable:

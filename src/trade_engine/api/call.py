@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
+from trade_engine.api.auth.authenticator import Authenticator
 from trade_engine.api.auth.tokens import Principal, TokenVerifier
 from trade_engine.api.backoffice import BackOffice
 from trade_engine.api.limits import Limits
@@ -36,7 +37,9 @@ class Services:
         pending: Pending,
         backoffice: BackOffice,
         meter: Meter | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
+        self.authenticator = authenticator or Authenticator(verifier)
         self.meter = meter or NoMeter()
         self.pending = pending
         self.backoffice = backoffice

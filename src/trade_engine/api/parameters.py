@@ -40,6 +40,7 @@ IN_STATUS: Final = Parameter(
 )
 ON_SIDE: Final = Parameter("side", words(Side), "Only of this side.")
 OF_USER: Final = Parameter("user_id", UUID, "Only of this user.")
+KEYS_OF: Final = Parameter("user_id", UUID, "Whose keys.", required=True)
 START: Final = Parameter("start_time", MOMENT, "From here on; included.")
 END: Final = Parameter("end_time", MOMENT, "Up to here; not included.")
 CURSOR: Final = Parameter("cursor", UUID, "`meta.next_cursor` of the page before.")
@@ -55,5 +56,6 @@ WHY: Final = Parameter("reason", REASON, "Why; it is audited.", required=True)
 IN_PATH: Final = {
     "symbol": Parameter("symbol", SYMBOL, "The market: `BTC-USDT`, `BTCUSDT`, or `BTC/USDT`.", required=True),
     "order_id": Parameter("order_id", UUID, "The order.", required=True),
+    "key_id": Parameter("key_id", text("tek_[0-9a-f]{32}"), "The API key.", required=True),
     "id": Parameter("id", whole(1, 2**62 - 1), "The dead letter.", required=True),
 }

@@ -11,7 +11,7 @@ from trade_engine.api import parameters as given
 from trade_engine.api.auth.tokens import ADMIN, TRADER
 from trade_engine.api.call import Handler
 from trade_engine.api.parameters import Parameter
-from trade_engine.api.rest import account, admin, batch, engine_admin, market, markets_admin, orders, system
+from trade_engine.api.rest import account, admin, api_keys, batch, engine_admin, market, markets_admin, orders, system
 from trade_engine.api.schemas import (
     AmendBody,
     CancelledView,
@@ -127,6 +127,19 @@ ROUTES: Final = (
         answer=list[account.BalanceView], codes=("WALLET_UNAVAILABLE", *_STORED), scope=READ,
     ),
     Route(
+        "POST", f"{_V1}/api-keys", api_keys.create_key, TRADER, QUERIES,
+        answer=api_keys.NewApiKeyView, body=api_keys.ApiKeyBody, status=201,
+        codes=("INVALID_API_KEY_TERMS", "SCOPE_MISSING", "TOO_MANY_API_KEYS", *_STORED),
+    ),
+    Route(
+        "GET", f"{_V1}/api-keys", api_keys.list_keys, TRADER, QUERIES,
+        answer=list[api_keys.ApiKeyView], codes=_STORED,
+    ),
+    Route(
+        "DELETE", f"{_V1}/api-keys/{{key_id}}", api_keys.revoke_key, TRADER, QUERIES,
+        answer=api_keys.ApiKeyView, codes=("API_KEY_NOT_FOUND", *_STORED),
+    ),
+    Route(
         "GET", f"{_V1}/trades", market.list_trades, OPTIONAL, PUBLIC,
         answer=list[OwnTradeView] | list[TradeView],
         parameters=(
@@ -223,6 +236,15 @@ ROUTES: Final = (
         "GET", f"{_V1}/admin/audit", engine_admin.list_audit, ADMIN, QUERIES,
         answer=list[engine_admin.AuditView], parameters=(given.limit(500, 100), given.NUMBER_CURSOR),
         codes=("INVALID_CURSOR", *_STORED), paged=True,
+    ),
+    Route(
+        "GET", f"{_V1}/admin/api-keys", api_keys.admin_list_keys, ADMIN, QUERIES,
+        answer=list[api_keys.ApiKeyView], parameters=(given.KEYS_OF,), codes=_STORED,
+    ),
+    Route(
+        "DELETE", f"{_V1}/admin/api-keys/{{key_id}}", api_keys.admin_revoke_key, ADMIN, QUERIES,
+        answer=api_keys.ApiKeyView, parameters=(given.WHY,),
+        codes=("API_KEY_NOT_FOUND", "INVALID_REASON", *_STORED),
     ),
     Route("GET", "/health/live", system.live, OPEN, None, answer=system.AliveView, plain=True),
     Route("GET", "/health/ready", system.ready, OPEN, None, answer=system.ReadyView, also=(503,), plain=True),

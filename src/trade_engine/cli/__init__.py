@@ -3,6 +3,7 @@
 import click
 
 from trade_engine import __version__
+from trade_engine.cli.api_key import api_key
 from trade_engine.cli.asyncapi import asyncapi
 from trade_engine.cli.balances import balances
 from trade_engine.cli.bench import bench
@@ -41,6 +42,7 @@ for _command in (
     reconcile,
     dead_letters,
     asyncapi,
+    api_key,
     order,
     book,
     trades,

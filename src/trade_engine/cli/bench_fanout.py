@@ -110,7 +110,7 @@ def summarise_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the rounds; of memory the worst."""
 
     def middle(phase: str, name: str) -> float:
-        return float(round(statistics.median(each[phase][name] for each in rounds), 2))
+        return round(statistics.median(float(each[phase][name]) for each in rounds), 2)
 
     p99, slowed = middle("healthy", "p99_ms"), middle("with_stalled", "p99_ms")
     return {

@@ -153,10 +153,6 @@ async def measure(subscribers: list[Subscriber], seconds: float, stalled: int, s
     }
 
 
-def _same(made: Subscriber) -> Subscriber:
-    return made
-
-
 async def subscribe(port: int, count: int) -> list[Subscriber]:
     """Open so many connections, and wait until each has its two snapshots.
 
@@ -165,12 +161,12 @@ async def subscribe(port: int, count: int) -> list[Subscriber]:
     """
     loop, opened = asyncio.get_running_loop(), list[Subscriber]()
     for number in range(count):
+        sampled = number % _SAMPLED == 0
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         raw.setblocking(False)
         await loop.sock_connect(raw, ("127.0.0.1", port))
-        made = Subscriber(number % _SAMPLED == 0)
-        await loop.create_connection(partial(_same, made), sock=raw)
+        _, made = await loop.create_connection(partial(Subscriber, sampled), sock=raw)
         opened.append(made)
     async with asyncio.timeout(60):
         while any(each.snapshots < 2 for each in opened):

@@ -22,7 +22,7 @@ from trade_engine.domain.scale import ScaleError, parse_units
 _PREFIX: Final = "TRADE_ENGINE__"
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<default>[^}]*))?\}")
 #: Never shown; each also comes from a file, by a key that ends in ``_file``.
-_SECRETS: Final = frozenset({"jwt_secret", "url", "direct_url", "token", "database_url"})
+_SECRETS: Final = frozenset({"jwt_secret", "encryption_key", "url", "direct_url", "token", "database_url"})
 _JWT_SECRET_BYTES_MIN: Final = 32
 
 
@@ -205,6 +205,8 @@ def _check_secrets(config: Config) -> None:
     secret = config.auth.jwt_secret
     if secret is not None and len(secret.encode()) < _JWT_SECRET_BYTES_MIN:
         raise ConfigError(f"auth.jwt_secret: (hidden): must have at least {_JWT_SECRET_BYTES_MIN} bytes")
+    if config.auth.jwks_file and config.auth.jwks_url:
+        raise ConfigError(f"auth.jwks_url: {config.auth.jwks_url!r}: auth.jwks_file is set as well; set one of the two")
     for key in ("url", "direct_url"):
         url = getattr(config.database, key)
         if url and not url.startswith(("postgresql://", "postgres://")):

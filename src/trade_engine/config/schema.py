@@ -44,6 +44,7 @@ class WebSocketSection(Section, frozen=True, kw_only=True):
     flush_ms: Annotated[float, Meta(ge=0, le=10_000, description="updates are apart at least; merged meanwhile")] = 10
     statistics_ms: Annotated[float, Meta(ge=0, le=60_000, description="the same for tickers and candles")] = 250
     buffer_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="unread, before updates are merged")] = 65_536
+    socket_bytes: Annotated[int, Meta(ge=4096, le=16_777_216, description="unread, kept by the kernel")] = 262_144
     private_bytes: Annotated[int, Meta(ge=1024, le=268_435_456, description="unread, before it is closed")] = 1_048_576
     stalled_s: Annotated[Seconds, Meta(description="reading nothing for so long closes the connection")] = 30
     ping_s: Annotated[Seconds, Meta(description="pings are apart")] = 20
@@ -154,6 +155,10 @@ class SettlementSection(Section, frozen=True, kw_only=True):
     reconcile_every_s: Annotated[float, Meta(ge=0, le=604_800, description="how often; 0: only at start")] = 3_600
 
 
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://.+")]
+HexKey = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+
+
 class AuthSection(Section, frozen=True, kw_only=True):
     """auth: whose tokens are good."""
 
@@ -161,6 +166,15 @@ class AuthSection(Section, frozen=True, kw_only=True):
     jwt_secret_file: Annotated[str | None, Meta(description="file that holds the secret, instead of it")] = None
     jwt_issuer: Annotated[str | None, Meta(description="required iss claim; empty: any")] = None
     jwt_audience: Annotated[str | None, Meta(description="required aud claim; empty: any")] = None
+    jwks_file: Annotated[str | None, Meta(description="JWK Set with more keys; read again when it changes")] = None
+    jwks_url: Annotated[HttpUrl | None, Meta(description="JWK Set with more public keys, fetched again and again")] = (
+        None
+    )
+    jwks_refresh_s: Annotated[Seconds, Meta(description="how often jwks_url is fetched")] = 300
+    encryption_key: Annotated[
+        HexKey | None, Meta(description="encrypts API keys: 32 bytes as hex; default: made at start")
+    ] = None
+    encryption_key_file: Annotated[str | None, Meta(description="file that holds the encryption_key")] = None
 
 
 class RateLimitSection(Section, frozen=True, kw_only=True):

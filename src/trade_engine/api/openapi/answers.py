@@ -14,6 +14,10 @@ Schema = dict[str, Any]
 NOWHERE: Final = ("ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED")
 
 _TOKEN: Final = ("INVALID_TOKEN", "TOKEN_EXPIRED", "TOKEN_NOT_YET_VALID")
+_SIGNED: Final = (
+    "INVALID_API_KEY", "INVALID_SIGNATURE", "TIMESTAMP_OUT_OF_WINDOW", "NONCE_REUSED", "IP_NOT_ALLOWED",
+    "SCOPE_MISSING", "NONCE_MEMORY_FULL", "API_KEY_UNREADABLE", "DATABASE_UNAVAILABLE", "BODY_TOO_LARGE",
+)  # fmt: skip
 _BODY: Final = ("INVALID_JSON", "INVALID_BODY", "UNKNOWN_FIELD", "MISSING_FIELD", "BODY_TOO_LARGE")
 _PATH: Final = {"symbol": "INVALID_SYMBOL", "order_id": "INVALID_ORDER_ID", "id": "INVALID_PARAMETER"}
 
@@ -38,6 +42,10 @@ def codes_of(route: Route) -> set[str]:
         codes.update(_TOKEN)
         if route.access != OPTIONAL:
             codes.update(("UNAUTHORIZED", "FORBIDDEN"))
+        # Who signs with an API key gets these; a token may lack the scope, too.
+        codes.update(_SIGNED)
+        if route.scope is None:
+            codes.add("TOKEN_REQUIRED")
     if route.limit is not None:
         codes.add("RATE_LIMITED")
     if route.body is not None:

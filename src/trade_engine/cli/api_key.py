@@ -1,0 +1,99 @@
+"""`trade-engine api-key create|list|revoke`: API keys of any user."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from trade_engine.api.rest.api_keys import check_terms, show_key
+from trade_engine.bootstrap import attached_url, encryption_key
+from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option, user_id_of
+from trade_engine.cli.output import show
+from trade_engine.settlement.dead_letters import audit
+from trade_engine.storage.api_keys import ApiKeyStore
+from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
+from trade_engine.storage.types import Pool
+
+_ACTOR = "command line"
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """Make, list and revoke API keys."""
+
+
+@asynccontextmanager
+async def _opened(config_file: Path | None, data_dir: Path) -> AsyncIterator[tuple[ApiKeyStore, Pool]]:
+    config = configure(config_file)
+    async with attached_url(config, data_dir) as url:
+        pool = await open_pool(url, PoolSettings(max_open=2))
+        try:
+            yield ApiKeyStore(pool, encryption_key(config, data_dir)), pool
+        finally:
+            await close_pool(pool)
+
+
+@api_key.command("create")
+@click.argument("user")
+@click.option("--name", required=True, help="What it is for.")
+@click.option("--scope", "scopes", multiple=True, default=("read",), show_default=True, help="read, trade, withdraw.")
+@click.option("--ip", "networks", multiple=True, help="Address or network it may be used from; default: any.")
+@click.option("--expires-at", help="When it ends, as 2027-01-31T12:00:00Z; default: never.")
+@click.option("--institution", help="Institution id of its orders.")
+@data_dir_option
+@config_option
+@json_option
+@asynchronous
+async def create_command(
+    user: str,
+    name: str,
+    scopes: tuple[str, ...],
+    networks: tuple[str, ...],
+    expires_at: str | None,
+    institution: str | None,
+    data_dir: Path,
+    config_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Make a key for USER (a UUID, or a demo name such as alice); its secret is shown this once."""
+    allowed, expires_us = check_terms(name, list(scopes), list(networks), expires_at)
+    async with _opened(config_file, data_dir) as (store, _):
+        key, secret = await store.make(user_id_of(user), name, scopes, allowed, expires_us, institution)
+    show(msgspec.to_builtins(show_key(key)) | {"secret": secret}, as_json=as_json)
+
+
+@api_key.command("list")
+@click.argument("user")
+@data_dir_option
+@config_option
+@json_option
+@asynchronous
+async def list_command(user: str, data_dir: Path, config_file: Path | None, *, as_json: bool) -> None:
+    """List the keys of USER, revoked ones too."""
+    async with _opened(config_file, data_dir) as (store, _):
+        keys = [show_key(key) for key in await store.of_user(user_id_of(user))]
+    shown = [
+        msgspec.to_builtins(key)
+        if as_json
+        else f"{key.key_id} {key.name}: {', '.join(key.scopes)}{' (revoked)' if key.revoked_at else ''}"
+        for key in keys
+    ]
+    show({"api_keys": shown}, as_json=as_json)
+
+
+@api_key.command("revoke")
+@click.argument("key_id")
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@data_dir_option
+@config_option
+@json_option
+@asynchronous
+async def revoke_command(key_id: str, reason: str, data_dir: Path, config_file: Path | None, *, as_json: bool) -> None:
+    """Revoke a key; running servers refuse it within about a second."""
+    async with _opened(config_file, data_dir) as (store, pool):
+        await audit(pool, _ACTOR, "api_key.revoke", key_id[:100], reason, "asked for")
+        key = await store.revoke(key_id, None)
+    show(msgspec.to_builtins(show_key(key)), as_json=as_json)

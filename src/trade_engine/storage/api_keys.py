@@ -1,0 +1,154 @@
+"""The table of API keys: makes, lists, finds and revokes them.
+
+A secret leaves this module in clear only when it is made and when a signature is to be checked; in the table it is
+encrypted (AES-256-GCM) and bound to its key's id, so that one row's secret cannot be moved to another.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from trade_engine.domain.errors import NotFound, Refused
+from trade_engine.storage.types import AnyConnection, Pool, Record
+
+KEYS_PER_USER: Final = 50
+ENCRYPTION_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+Network = IPv4Network | IPv6Network
+
+_COLUMNS: Final = """
+    key_id, user_id::TEXT, institution_id, name, scopes, ip_allow_list,
+    (extract(epoch FROM created_at) * 1000000)::BIGINT AS created_us,
+    coalesce((extract(epoch FROM expires_at) * 1000000)::BIGINT, 0) AS expires_us,
+    coalesce((extract(epoch FROM last_used_at) * 1000000)::BIGINT, 0) AS last_used_us,
+    coalesce((extract(epoch FROM revoked_at) * 1000000)::BIGINT, 0) AS revoked_us"""
+_MAKE: Final = f"""
+    INSERT INTO api_keys (key_id, user_id, institution_id, name, scopes, ip_allow_list, secret, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, at_us($8)) RETURNING {_COLUMNS}"""
+_LIST: Final = f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = $1 ORDER BY created_at, key_id LIMIT 1000"
+_FIND: Final = f"SELECT {_COLUMNS}, secret FROM api_keys WHERE key_id = $1"
+_COUNT: Final = """
+    SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL
+    AND (expires_at IS NULL OR expires_at > now())"""
+_REVOKE: Final = f"""
+    UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
+    WHERE key_id = $1 AND ($2::UUID IS NULL OR user_id = $2) RETURNING {_COLUMNS}"""
+_USED: Final = """
+    UPDATE api_keys SET last_used_at = greatest(last_used_at, at_us(used.at))
+    FROM unnest($1::TEXT[], $2::BIGINT[]) AS used (id, at) WHERE key_id = used.id"""
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key without its secret; times in microseconds since 1970, 0 is never."""
+
+    key_id: str
+    user_id: str
+    institution_id: str | None
+    name: str
+    scopes: frozenset[str]
+    networks: tuple[Network, ...]
+    created_us: int
+    expires_us: int
+    last_used_us: int
+    revoked_us: int
+
+
+class SecretUnreadableError(Exception):
+    """A stored secret was encrypted with another key, or tampered with."""
+
+
+class ApiKeyStore:
+    """Reads and writes the table.
+
+    Raises:
+        ValueError: the encryption key has not 32 bytes.
+    """
+
+    def __init__(self, pool: Pool, encryption_key: bytes) -> None:
+        if len(encryption_key) != ENCRYPTION_KEY_BYTES:
+            raise ValueError(f"the encryption key must have {ENCRYPTION_KEY_BYTES} bytes")
+        self._pool = pool
+        self._cipher = AESGCM(encryption_key)
+
+    async def make(
+        self,
+        user_id: str,
+        name: str,
+        scopes: Sequence[str],
+        networks: Sequence[Network] = (),
+        expires_us: int = 0,
+        institution_id: str | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Make a key: it, and its secret, which is never shown again.
+
+        Raises:
+            Refused: TOO_MANY_API_KEYS.
+        """
+        key_id, secret = f"tek_{secrets.token_hex(16)}", secrets.token_hex(32)
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, secret.encode(), key_id.encode())
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))", user_id)
+            if await connection.fetchval(_COUNT, user_id) >= KEYS_PER_USER:
+                message = f"a user may have {KEYS_PER_USER} API keys; revoke one first"
+                raise Refused("TOO_MANY_API_KEYS", message, limit=KEYS_PER_USER)
+            [row] = await connection.fetch(
+                _MAKE, key_id, user_id, institution_id, name, sorted(set(scopes)), list(networks), sealed, expires_us
+            )
+        return _key(row), secret
+
+    async def of_user(self, user_id: str) -> list[ApiKey]:
+        """A user's keys, revoked ones too, oldest first."""
+        return [_key(row) for row in await self._pool.fetch(_LIST, user_id)]
+
+    async def find(self, key_id: str) -> tuple[ApiKey, bytes] | None:
+        """A key and its secret.
+
+        Raises:
+            SecretUnreadableError: the secret cannot be decrypted.
+        """
+        row = await self._pool.fetchrow(_FIND, key_id)
+        if row is None:
+            return None
+        sealed: bytes = row["secret"]
+        try:
+            secret = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key_id.encode())
+        except InvalidTag as error:
+            raise SecretUnreadableError(key_id) from error
+        return _key(row), secret
+
+    async def revoke(self, key_id: str, user_id: str | None, connection: AnyConnection | None = None) -> ApiKey:
+        """Revoke a key, of that user if one is given; again is no error.
+
+        Raises:
+            NotFound: API_KEY_NOT_FOUND.
+        """
+        row = await (connection or self._pool).fetchrow(_REVOKE, key_id, user_id)
+        if row is None:
+            raise NotFound("API_KEY_NOT_FOUND", "there is no such API key", field="key_id", provided=key_id[:100])
+        return _key(row)
+
+    async def note_used(self, used: Mapping[str, int]) -> None:
+        """Write when keys were last used (microseconds since 1970)."""
+        await self._pool.execute(_USED, list(used), list(used.values()))
+
+
+def _key(row: Record) -> ApiKey:
+    return ApiKey(
+        key_id=row["key_id"],
+        user_id=row["user_id"],
+        institution_id=row["institution_id"],
+        name=row["name"],
+        scopes=frozenset(row["scopes"]),
+        networks=tuple(row["ip_allow_list"]),
+        created_us=row["created_us"],
+        expires_us=row["expires_us"],
+        last_used_us=row["last_used_us"],
+        revoked_us=row["revoked_us"],
+    )
