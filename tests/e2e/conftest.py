@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.e2e.venue import Venue, markets_yaml
+from tests.harness.description import check_answer
 from trade_engine.bootstrap import TradeEngine
 from trade_engine.config import Config, load_config
 
@@ -32,11 +33,12 @@ def engine_config(database_url: str, more: Mapping[str, Any] | None = None) -> C
 
 @pytest.fixture
 async def venue(database_url: str, tmp_path: Path) -> AsyncIterator[Venue]:
-    """A running engine with unused markets."""
+    """A running engine with unused markets; every answer over HTTP is held against the description."""
     engine = TradeEngine(engine_config(database_url), tmp_path)
     await engine.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{engine.api.port}", timeout=30) as http:
+        url, hooks = f"http://127.0.0.1:{engine.api.port}", {"response": [check_answer]}
+        async with httpx.AsyncClient(base_url=url, timeout=30, event_hooks=hooks) as http:
             yield Venue(http, engine)
     finally:
         await engine.stop()

@@ -24,7 +24,7 @@ from trade_engine.api.auth.authenticator import is_signed, require_scope, signat
 from trade_engine.api.auth.tokens import Principal
 from trade_engine.api.call import Answer, Call, Services, read_query
 from trade_engine.api.limits import Demand, Verdict
-from trade_engine.api.openapi.pages import Described
+from trade_engine.api.openapi.pages import PAGES
 from trade_engine.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -46,8 +46,8 @@ _SAFE: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
 )
+_UNCACHED: Final = (_JSON, (b"cache-control", b"no-store"))
 #: Headers that browsers may send from other origins, and read.
 _CORS_IN: Final = (
     "Authorization", "Content-Type", "X-Request-ID", "X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature",
@@ -68,8 +68,8 @@ Headers = list[tuple[bytes, bytes]]
 def create_app(services: Services) -> ASGIApp:
     """The REST API over an engine."""
     settings = services.settings
-    routes = (*ROUTES, ECHO) if settings.echo_route else ROUTES
-    app: ASGIApp = Described(Api(services, routes))
+    routes = (*ROUTES, *PAGES, ECHO) if settings.echo_route else (*ROUTES, *PAGES)
+    app: ASGIApp = Api(services, routes)
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
@@ -108,11 +108,13 @@ class Api:
         scope["request_id"] = request_id
         started = time.perf_counter()
         extra: Headers = [(b"x-request-id", request_id.encode())]
+        kind: Sequence[tuple[bytes, bytes]] = _UNCACHED
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 answer = await self._answer(scope, receive, headers, extra)
             status, content = answer.status, _content(answer, request_id)
             extra.extend(answer.headers)
+            kind = () if answer.page else _UNCACHED
         except ClientDisconnect:
             return
         except EngineError as error:
@@ -126,7 +128,8 @@ class Api:
             log.exception("request failed", request_id=request_id, path=scope["path"])
             fault = EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=request_id)
             status, content = 500, _failure(fault, request_id)
-        head = [_JSON, *_SAFE, (b"content-length", str(len(content)).encode()), *extra]
+        length = () if status == 304 else ((b"content-length", str(len(content)).encode()),)
+        head = [*kind, *_SAFE, *length, *extra]
         await send({"type": "http.response.start", "status": status, "headers": head})
         body = b"" if scope["method"] == "HEAD" else content
         await send({"type": "http.response.body", "body": body})
@@ -311,6 +314,8 @@ def _request_id(headers: Headers) -> str:
 
 
 def _content(answer: Answer, request_id: str) -> bytes:
+    if answer.page:
+        return bytes(answer.data)
     if answer.plain:
         return _encode(answer.data)
     meta = _meta(request_id)

@@ -130,6 +130,8 @@ class Answer(NamedTuple):
     plain: bool = False
     #: What the envelope's meta says beside request id and time: cursors.
     meta: dict[str, Any] | None = None
+    #: ``data`` are the bytes of a page, and ``headers`` say what and how fresh they are.
+    page: bool = False
 
 
 Handler = Callable[[Call], Awaitable[Answer]]

@@ -5,7 +5,7 @@ A route's handler is only ever given the parameters that its row in the table na
 
 from typing import Any, Final, NamedTuple
 
-from trade_engine.api.shapes import MOMENT, REASON, SYMBOL, UUID, text, words
+from trade_engine.api.shapes import KEY, MOMENT, REASON, SYMBOL, UUID, text, words
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.marketdata.candles import INTERVALS
 
@@ -56,6 +56,6 @@ WHY: Final = Parameter("reason", REASON, "Why; it is audited.", required=True)
 IN_PATH: Final = {
     "symbol": Parameter("symbol", SYMBOL, "The market: `BTC-USDT`, `BTCUSDT`, or `BTC/USDT`.", required=True),
     "order_id": Parameter("order_id", UUID, "The order.", required=True),
-    "key_id": Parameter("key_id", text("tek_[0-9a-f]{32}"), "The API key.", required=True),
+    "key_id": Parameter("key_id", KEY, "The API key.", required=True),
     "id": Parameter("id", whole(1, 2**62 - 1), "The dead letter.", required=True),
 }

@@ -48,8 +48,6 @@ class Route(NamedTuple):
     answer: Any = None
     #: The type of the body; None: there is none.
     body: type[Any] | None = None
-    #: Without a body it is as if ``{}`` had come.
-    body_needed: bool = True
     #: What the query may have; any other parameter is refused.
     parameters: tuple[Parameter, ...] = ()
     #: Codes of its own, beside those that follow from access, limit, body and path.
@@ -185,7 +183,7 @@ ROUTES: Final = (
     ),
     Route(
         "POST", f"{_V1}/admin/reconciliation", admin.reconcile, ADMIN, QUERIES,
-        answer=admin.ReconciliationView, body=admin.ReconcileBody, body_needed=False,
+        answer=admin.ReconciliationView, body=admin.ReconcileBody,
         codes=("INVALID_REASON", "WALLET_UNAVAILABLE", *_STORED),
     ),
     Route(

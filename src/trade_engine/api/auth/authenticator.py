@@ -25,7 +25,7 @@ RECV_WINDOW_MS_MAX: Final = 60_000
 _AHEAD_MS: Final = 1_000
 API_KEY_HEADERS: Final = ("X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature", "X-API-Recv-Window")
 _NAMES: Final = frozenset(name.lower().encode() for name in API_KEY_HEADERS)
-_KEY_ID: Final = re.compile(r"tek_[0-9a-f]{32}")
+KEY_ID: Final = re.compile(r"tek_[0-9a-f]{32}")
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,15}")
 _NONCE: Final = re.compile(r"[\x21-\x7e]{1,64}")
@@ -137,7 +137,7 @@ class Authenticator:
         Raises:
             Unauthorized, Forbidden, InvalidRequest, Unavailable, RateLimited: as the documentation's codes say.
         """
-        if not _KEY_ID.fullmatch(api_key) or self.keys is None:
+        if not KEY_ID.fullmatch(api_key) or self.keys is None:
             raise Unauthorized("INVALID_API_KEY", "there is no such API key", field="x-api-key")
         if not _SIGNATURE.fullmatch(signature):
             raise Unauthorized("INVALID_SIGNATURE", "a signature has 64 hex digits", field="x-api-signature")

@@ -23,17 +23,35 @@ does not take 405 `METHOD_NOT_ALLOWED` with `Allow`."""
 _TAGS: Final = {
     "orders": "Place, change, cancel and look up orders.",
     "account": "Balances.",
+    "api keys": "Make, list and revoke API keys.",
     "market": "Markets, books, tickers, candles and trades.",
     "system": "The service itself.",
     "admin": "For operators (role admin).",
 }
-_SECTIONS: Final = {"batch": "orders", "engine_admin": "admin", "markets_admin": "admin"}
+_SECTIONS: Final = {"batch": "orders", "api_keys": "api keys", "engine_admin": "admin", "markets_admin": "admin"}
+
+#: The headers of a request that is signed with an API key, all of them together, by the name of their scheme.
+_KEY_HEADERS: Final = {
+    "key": ("X-API-Key", "The API key's id."),
+    "timestamp": (
+        "X-API-Timestamp",
+        "Milliseconds since 1970; no older than `X-API-Recv-Window`, another header (5000 if left out, at most 60000).",
+    ),
+    "nonce": ("X-API-Nonce", "1 to 64 visible characters, never the same twice."),
+    "signature": (
+        "X-API-Signature",
+        "HMAC-SHA256 by the secret, as hex: of timestamp, nonce, method, path and query (a line feed after each), body",
+    ),
+}
 
 #: Whose answer says an id that others take: where in the answer it is, the parameter, and the operations.
 _LINKS: Final = {
     ("orders_place", "201"): (
         "/data/order/id", "order_id",
         ("orders_get", "orders_amend", "orders_cancel", "engine_admin_admin_order", "engine_admin_admin_cancel"),
+    ),
+    ("api_keys_create_key", "201"): (
+        "/data/key/key_id", "key_id", ("api_keys_revoke_key", "api_keys_admin_revoke_key"),
     ),
     ("admin_list_dead_letters", "200"): (
         "/data/0/id", "id",
@@ -67,7 +85,11 @@ def document() -> Schema:
                 "bearer": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "`Authorization: Bearer <JWT>`; its `roles` say what it may do.",
-                }
+                },
+                **{
+                    scheme: {"type": "apiKey", "in": "header", "name": name, "description": text}
+                    for scheme, (name, text) in _KEY_HEADERS.items()
+                },
             },
         },
         "x-codes": {code: {"status": meaning.status, "meaning": meaning.text} for code, meaning in CODES.items()},
@@ -105,18 +127,16 @@ def _operation(route: Route, schemas: dict[Any, Schema]) -> Schema:
     if route.body is not None:
         examples = {title: {"value": value} for title, value in EXAMPLES[route.body.__name__].items()}
         operation["requestBody"] = {
-            "required": route.body_needed,
+            "required": True,
             "content": {"application/json": {"schema": schemas[route.body], "examples": examples}},
         }
     return operation
 
 
 def _texts(route: Route) -> tuple[str, str]:
-    """Summary and description, from the handler's docstring: ``GET /path: text``."""
-    text = inspect.getdoc(route.handler) or ""
-    text = re.sub(rf"^{route.method} [^:]*: ", "", text)
-    text = text[:1].upper() + text[1:]
-    return text.partition(":")[0].partition(";")[0].partition("\n")[0].rstrip("."), text
+    """Summary and description: the first line of the handler's docstring, and what follows it."""
+    summary, _, text = (inspect.getdoc(route.handler) or "").partition("\n\n")
+    return summary.rstrip("."), text.replace("\n", " ").replace("``", "`") or summary
 
 
 def _parameter(parameter: Parameter, place: str) -> Schema:
@@ -129,7 +149,10 @@ def _parameter(parameter: Parameter, place: str) -> Schema:
 def _security(route: Route) -> list[Schema]:
     if route.access == OPEN:
         return []
-    return [{}, {"bearer": []}] if route.access == OPTIONAL else [{"bearer": []}]
+    logins: list[Schema] = [{"bearer": []}]
+    if route.scope is not None:
+        logins.append({scheme: [] for scheme in _KEY_HEADERS})
+    return [{}, *logins] if route.access == OPTIONAL else logins
 
 
 def _schemas() -> tuple[dict[Any, Schema], Schema]:

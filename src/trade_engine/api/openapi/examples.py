@@ -18,6 +18,13 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "PlaceBody": {"limit": _LIMIT, "market": _MARKET, "stop": _STOP},
     "BatchBody": {"two orders": {"orders": [_LIMIT, _MARKET]}},
     "AmendBody": {"less": {"quantity": "0.005"}, "another price": {"price": "50100.00"}},
+    "ApiKeyBody": {
+        "may look": {"name": "reporting"},
+        "may trade from one network": {
+            "name": "desk", "scopes": ["read", "trade"], "ip_allow_list": ["192.0.2.0/24"],
+            "expires_at": "2030-01-01T00:00:00Z",
+        },
+    },
     "ReasonBody": {"reason": _REASON},
     "ReconcileBody": {"compare": {}, "repair": {"repair": True, "reason": "orphans after the outage"}},
     "ListMarketBody": {
@@ -26,4 +33,4 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ChangeMarketBody": {"fees": {"maker_fee": "0.0005", "taker_fee": "0.001", "reason": "new price list"}},
     "MarketReason": {"reason": _REASON},
     "MarketStateBody": {"cancels only": {"state": "CANCEL_ONLY", "reason": "delisting begins"}},
-}
+}  # fmt: skip

@@ -3,15 +3,18 @@
 The page needs nothing from elsewhere, and its policy forbids it to ask.
 """
 
+import asyncio
+import gzip
 import hashlib
 import json
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
+from trade_engine.api.call import Answer, Call
 from trade_engine.api.openapi.document import document
+from trade_engine.api.routes import OPEN, Route
+from trade_engine.api.settings import PUBLIC
 
 _ASSETS: Final = Path(__file__).parent / "assets"
 #: Its styles are set by its script as well, hence inline ones; scripts only ever come as files.
@@ -29,37 +32,41 @@ _FILES: Final = {
     "/docs/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
 }
 _DESCRIPTION: Final = "/openapi.json"
+#: Smaller pages are not worth compressing.
+_COMPRESSED_FROM: Final = 1_000
 
 
 class Page(NamedTuple):
-    """A page's bytes and headers."""
+    """A page's bytes, the same ones compressed if that is worth it, and its headers."""
 
     content: bytes
-    tag: bytes
+    compressed: bytes | None
+    tag: str
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-class Described:
-    """An application, with its description beside it."""
+async def show(call: Call) -> Answer:
+    """Show a page of the API's description."""
+    # In a thread, for the first time takes long.
+    page = await asyncio.to_thread(_page, call.request.url.path)
+    known = call.request.headers.get("if-none-match", "")
+    if page.tag in known or known.strip() == "*":
+        return Answer(b"", 304, page.headers, page=True)
+    if page.compressed is not None and _takes_gzip(call.request.headers.get("accept-encoding", "")):
+        return Answer(page.compressed, 200, (*page.headers, (b"content-encoding", b"gzip")), page=True)
+    return Answer(page.content, 200, page.headers, page=True)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a page, or let the application answer (ASGI)."""
-        path = scope["path"] if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else ""
-        if path != _DESCRIPTION and path not in _FILES:
-            await self._app(scope, receive, send)
-            return
-        page = _page(path)
-        known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
-        fresh = page.tag in known
-        content = b"" if fresh else page.content
-        length = () if fresh else ((b"content-length", str(len(content)).encode()),)
-        await send(
-            {"type": "http.response.start", "status": 304 if fresh else 200, "headers": [*page.headers, *length]}
-        )
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+#: Beside the API's own routes, which they describe, and limited and logged like these.
+PAGES: Final = tuple(Route("GET", path, show, OPEN, PUBLIC) for path in (_DESCRIPTION, *_FILES))
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.replace(" ", "").partition(";q=")
+        if coding == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 @cache
@@ -69,15 +76,15 @@ def _page(path: str) -> Page:
     else:
         name, kind = _FILES[path]
         content = (_ASSETS / name).read_bytes()
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'.encode()
+    packed = len(content) >= _COMPRESSED_FROM
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     # Always asked for again, and then answered with 304: a new version of the server shows at once.
     headers = (
         (b"content-type", kind.encode()),
-        (b"etag", tag),
+        # Weak: it is the same, compressed or not.
+        (b"etag", b"W/" + tag.encode()),
+        (b"vary", b"accept-encoding"),
         (b"cache-control", b"public, no-cache"),
         (b"content-security-policy", _POLICY.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"x-frame-options", b"DENY"),
-        (b"referrer-policy", b"no-referrer"),
     )
-    return Page(content, tag, headers)
+    return Page(content, gzip.compress(content, 6, mtime=0) if packed else None, tag, headers)

@@ -20,7 +20,10 @@ class BalanceView(msgspec.Struct, frozen=True, gc=False):
 
 
 async def balances(call: Call) -> Answer:
-    """GET /balances: available, reserved, and what unsettled trades will bring (pending), by asset."""
+    """Look up your balances.
+
+    Available, reserved, and what unsettled trades will bring (pending), by asset.
+    """
     return Answer(await read_balances(call.services, call.user_id))
 
 

@@ -1,10 +1,11 @@
 """Routes for operators (role admin): dead letters and reconciliation.  What changes something is audited, with why."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from trade_engine.api.call import Answer, Call, whole_number
+from trade_engine.api.rest.orders import decode
 from trade_engine.api.shapes import Amount, Asset, Id, ReasonText, Time
 from trade_engine.api.times import show_time
 from trade_engine.domain.errors import InvalidRequest, Unavailable
@@ -71,8 +72,16 @@ class ReconciliationView(msgspec.Struct):
     released: list[str]
 
 
+_reason_decoder = msgspec.json.Decoder(ReasonBody)
+_reconcile_decoder = msgspec.json.Decoder(ReconcileBody)
+
+
 async def list_dead_letters(call: Call) -> Answer:
-    """GET /admin/dead-letters: oldest first; ``after`` is the id that the last page ended with."""
+    """List the dead letters.
+
+    Movements of money that the wallet refused for good, oldest first; ``after`` is the id that the last page
+    ended with.
+    """
     parameters = call.query
     limit = whole_number(parameters, "limit", 100, 1, 500)
     after = _number(parameters["after"], "after") if "after" in parameters else 0
@@ -81,33 +90,45 @@ async def list_dead_letters(call: Call) -> Answer:
 
 
 async def show_dead_letter(call: Call) -> Answer:
-    """GET /admin/dead-letters/{id}: one dead letter."""
+    """Look up a dead letter."""
     return Answer(_letter(await call.services.backoffice.dead_letters.show(_number(call.path("id"), "id"))))
 
 
 async def retry_dead_letter(call: Call) -> Answer:
-    """POST /admin/dead-letters/{id}/retry: try it again at once."""
-    number, body = _number(call.path("id"), "id"), _read(call, ReasonBody)
+    """Retry a dead letter.
+
+    It is tried again at once.  Audited.
+    """
+    number, body = _number(call.path("id"), "id"), decode(_reason_decoder, call.body)
     await call.services.backoffice.dead_letters.retry(number, call.user_id, body.reason)
     return Answer(DeadLetterOutcome(number, "RETRY"))
 
 
 async def resolve_dead_letter(call: Call) -> Answer:
-    """POST /admin/dead-letters/{id}/resolve: give up on it, for good; reserved funds go back to their owners."""
-    number, body = _number(call.path("id"), "id"), _read(call, ReasonBody)
+    """Give up on a dead letter.
+
+    For good; reserved funds go back to their owners.  Audited.
+    """
+    number, body = _number(call.path("id"), "id"), decode(_reason_decoder, call.body)
     await call.services.backoffice.dead_letters.resolve(number, call.user_id, body.reason)
     return Answer(DeadLetterOutcome(number, "RESOLVED"))
 
 
 async def last_reconciliation(call: Call) -> Answer:
-    """GET /admin/reconciliation: the latest outcome; null before the first."""
+    """Look up the latest reconciliation.
+
+    Null before the first.
+    """
     last = call.services.backoffice.reconciler.last
     return Answer(None if last is None else _reconciliation(last))
 
 
 async def reconcile(call: Call) -> Answer:
-    """POST /admin/reconciliation: do it now."""
-    body = _read(call, ReconcileBody)
+    """Reconcile with the wallet now.
+
+    With ``repair``, orphaned reservations are released, which is audited.
+    """
+    body = decode(_reconcile_decoder, call.body)
     office = call.services.backoffice
     if body.repair:
         await audit(office.pool, call.user_id, "reconciliation.repair", "reservations", body.reason, "asked for")
@@ -115,13 +136,6 @@ async def reconcile(call: Call) -> Answer:
         return Answer(_reconciliation(await office.reconciler.run(repair=body.repair)))
     except WalletUnavailable as error:
         raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer") from error
-
-
-def _read(call: Call, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(call.body or b"{}", type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest("INVALID_BODY", str(error), field="body") from error
 
 
 def _number(text: str, field: str) -> int:

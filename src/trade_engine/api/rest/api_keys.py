@@ -2,48 +2,56 @@
 
 import ipaddress
 import time
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from trade_engine.api.auth.authenticator import KEY_ID
 from trade_engine.api.auth.key_ring import KeyRing
 from trade_engine.api.auth.tokens import SCOPES
 from trade_engine.api.call import Answer, Call
 from trade_engine.api.problems import Forbidden
 from trade_engine.api.rest.audited import audited
 from trade_engine.api.rest.orders import decode
+from trade_engine.api.shapes import Id, KeyId, Time, TimeText, text, words
 from trade_engine.api.times import read_time, show_time, show_time_or_none
-from trade_engine.domain.errors import InvalidRequest, Unavailable
+from trade_engine.domain.errors import InvalidRequest, NotFound, Unavailable
 from trade_engine.domain.ids import canonical_uuid
 from trade_engine.storage.api_keys import ApiKey, Network
 
 _CODE: Final = "INVALID_API_KEY_TERMS"
 _NAME_MAX: Final = 100
 _NETWORKS_MAX: Final = 50
+_NAME: Final = text(r"[^\u0000-\u001f\u007f-\u00a0]*", "reporting", minLength=1, maxLength=_NAME_MAX)
+Name = Annotated[str, msgspec.Meta(extra_json_schema=_NAME)]
+Scope = Annotated[str, msgspec.Meta(extra_json_schema=words(sorted(SCOPES)))]
+ScopeSet = Annotated[list[Scope], msgspec.Meta(extra_json_schema={"minItems": 1, "uniqueItems": True})]
+Networks = Annotated[list[str], msgspec.Meta(extra_json_schema={"maxItems": _NETWORKS_MAX})]
 
 
 class ApiKeyBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a new key shall be good for."""
 
-    name: str
-    scopes: list[str] = msgspec.field(default_factory=lambda: ["read"])
-    ip_allow_list: list[str] = []
-    expires_at: str | None = None
+    name: Name
+    scopes: ScopeSet = msgspec.field(default_factory=lambda: ["read"])
+    #: Addresses and networks such as 192.0.2.0/24; empty: from anywhere.
+    ip_allow_list: Networks = []
+    expires_at: TimeText | None = None
 
 
 class ApiKeyView(msgspec.Struct):
     """An API key as answers show it: never its secret."""
 
-    key_id: str
-    user_id: str
+    key_id: KeyId
+    user_id: Id
     name: str
-    scopes: list[str]
+    scopes: ScopeSet
     ip_allow_list: list[str]
     institution_id: str | None
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
-    revoked_at: str | None
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+    revoked_at: Time | None
 
 
 class NewApiKeyView(msgspec.Struct):
@@ -57,7 +65,10 @@ _decoder = msgspec.json.Decoder(ApiKeyBody)
 
 
 async def create_key(call: Call) -> Answer:
-    """POST /api-keys."""
+    """Make an API key.
+
+    Its secret is shown this once only.  A key may do no more than the token that makes it.
+    """
     ring, principal = _ring(call), call.principal
     body = decode(_decoder, call.body)
     networks, expires_us = check_terms(body.name, body.scopes, body.ip_allow_list, body.expires_at)
@@ -70,21 +81,30 @@ async def create_key(call: Call) -> Answer:
 
 
 async def list_keys(call: Call) -> Answer:
-    """GET /api-keys: the caller's own, oldest first."""
+    """List your API keys.
+
+    Oldest first, the revoked and expired ones too, all without their secrets.
+    """
     ring = _ring(call)
     return Answer([show_key(key) for key in await ring.store.of_user(call.user_id)])
 
 
 async def revoke_key(call: Call) -> Answer:
-    """DELETE /api-keys/{key_id}: from now on it is refused."""
+    """Revoke an API key.
+
+    It is refused from now on; again, the same answer.
+    """
     ring = _ring(call)
-    key = await ring.store.revoke(call.path("key_id"), call.user_id)
+    key = await ring.store.revoke(_key_id(call), call.user_id)
     ring.drop(key.key_id)
     return Answer(show_key(key))
 
 
 async def admin_list_keys(call: Call) -> Answer:
-    """GET /admin/api-keys?user_id=."""
+    """List the API keys of a user.
+
+    Oldest first, without their secrets.
+    """
     ring = _ring(call)
     given = call.query.get("user_id", "")
     user_id = canonical_uuid(given)
@@ -94,11 +114,14 @@ async def admin_list_keys(call: Call) -> Answer:
 
 
 async def admin_revoke_key(call: Call) -> Answer:
-    """DELETE /admin/api-keys/{key_id}?reason=: audited."""
+    """Revoke the API key of any user.
+
+    It is refused from now on.  Audited.
+    """
     ring = _ring(call)
     reason = call.query.get("reason", "")
-    key_id = call.path("key_id")
-    async with audited(call, "api_key.revoke", key_id[:100], reason):
+    key_id = _key_id(call)
+    async with audited(call, "api_key.revoke", key_id, reason):
         key = await ring.store.revoke(key_id, None)
     ring.drop(key.key_id)
     return Answer(show_key(key))
@@ -122,12 +145,12 @@ def check_terms(
         message = f"at most {_NETWORKS_MAX} networks"
         raise InvalidRequest(_CODE, message, field="ip_allow_list", limit=_NETWORKS_MAX)
     networks: list[Network] = []
-    for text in ip_allow_list:
+    for network in ip_allow_list:
         try:
-            networks.append(ipaddress.ip_network(text))
+            networks.append(ipaddress.ip_network(network))
         except ValueError as error:
             message = "ip_allow_list takes addresses and networks such as 192.0.2.0/24"
-            raise InvalidRequest(_CODE, message, field="ip_allow_list", provided=text[:100]) from error
+            raise InvalidRequest(_CODE, message, field="ip_allow_list", provided=network[:100]) from error
     expires_us = 0 if expires_at is None else read_time(expires_at, "expires_at", _CODE)
     if expires_us and expires_us <= time.time_ns() // 1000:
         raise InvalidRequest(_CODE, "expires_at must be in the future", field="expires_at", provided=expires_at)
@@ -148,6 +171,14 @@ def show_key(key: ApiKey) -> ApiKeyView:
         last_used_at=show_time_or_none(key.last_used_us),
         revoked_at=show_time_or_none(key.revoked_us),
     )
+
+
+def _key_id(call: Call) -> str:
+    given = call.path("key_id")
+    # What cannot be an id is not asked for: PostgreSQL's text has no NUL.
+    if not KEY_ID.fullmatch(given):
+        raise NotFound("API_KEY_NOT_FOUND", "there is no such API key", field="key_id", provided=given[:100])
+    return given
 
 
 def _ring(call: Call) -> KeyRing:

@@ -57,7 +57,10 @@ def count(body: bytes) -> int:
 
 
 async def place_batch(call: Call) -> Answer:
-    """POST /orders/batch: 200 with a result for each order, in order."""
+    """Place several orders at once.
+
+    A result for each order, in the order of the batch: one's refusal does not stop the others.
+    """
     orders = decode(_decoder, call.body).orders
     if not 1 <= len(orders) <= ORDERS_MAX:
         raise InvalidRequest(

@@ -52,13 +52,16 @@ class AuditView(msgspec.Struct):
 
 
 async def admin_order(call: Call) -> Answer:
-    """GET /admin/orders/{order_id}: anybody's order."""
+    """Look up the order of any user."""
     order = await call.services.engine.order(order_id_of(call), None)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
 async def admin_cancel(call: Call) -> Answer:
-    """DELETE /admin/orders/{order_id}?reason=: end anybody's order."""
+    """Cancel the order of any user.
+
+    Audited.
+    """
     order_id, reason = order_id_of(call), call.query.get("reason", "")
     async with audited(call, "order.cancel", order_id, reason):
         order = await call.services.engine.cancel(order_id, None)
@@ -66,7 +69,10 @@ async def admin_cancel(call: Call) -> Answer:
 
 
 async def admin_cancel_all(call: Call) -> Answer:
-    """DELETE /admin/orders?symbol=&user_id=&reason=: end all orders of a market, a user, both, or all there are."""
+    """Cancel the orders of a user, a market or all.
+
+    Every open order that ``user_id`` and ``symbol`` leave; how many there were.  Audited.
+    """
     given = call.query
     symbol = call.services.market(given["symbol"]).symbol if "symbol" in given else None
     user_id = canonical_uuid(given["user_id"]) if "user_id" in given else None
@@ -80,7 +86,10 @@ async def admin_cancel_all(call: Call) -> Answer:
 
 
 async def engine_status(call: Call) -> Answer:
-    """GET /admin/engine: sequence, queue, markets, settlement."""
+    """Look up the state of the engine.
+
+    Sequence, queue, markets, and what waits for settlement.
+    """
     status = call.services.engine.status()
     backlog = await settlement_backlog(call.services.backoffice.pool)
     return Answer(
@@ -100,7 +109,10 @@ async def engine_status(call: Call) -> Answer:
 
 
 async def list_audit(call: Call) -> Answer:
-    """GET /admin/audit: what operators did, newest first."""
+    """List what operators did.
+
+    Newest first; further pages by cursor.
+    """
     given = call.query
     limit = whole_number(given, "limit", 100, 1, 500)
     deeds = await audited_deeds(call.services.backoffice.pool, _cursor(given), limit + 1)

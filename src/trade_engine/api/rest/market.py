@@ -91,17 +91,26 @@ def _show_market(market: Market) -> MarketView:
 
 
 async def list_markets(call: Call) -> Answer:
-    """GET /markets: all markets and their rules."""
+    """List the markets.
+
+    Each with its rules.
+    """
     return Answer([_show_market(market) for market in call.services.engine.markets.values()])
 
 
 async def get_market(call: Call) -> Answer:
-    """GET /markets/{symbol}: a market and its rules."""
+    """Look up a market.
+
+    Its rules: ticks, lots, limits and fees.
+    """
     return Answer(_show_market(call.services.market(call.path("symbol"))))
 
 
 async def ticker(call: Call) -> Answer:
-    """GET /markets/{symbol}/ticker: the last 24 hours and the best prices now."""
+    """Look up the ticker of a market.
+
+    The last 24 hours, and the best prices now.
+    """
     market = call.services.market(call.path("symbol"))
     return Answer(show_ticker(market, call.services.engine.ticker(market.symbol)))
 
@@ -132,7 +141,10 @@ def show_ticker(market: Market, view: TickerView) -> TickerAnswer:
 
 
 async def order_book(call: Call) -> Answer:
-    """GET /orderbook/{symbol}: the committed book, ``depth`` levels a side."""
+    """Look up the order book of a market.
+
+    As it is committed; ``depth`` levels a side.
+    """
     levels = whole_number(call.query, "depth", 50, 1, 1_000)
     market = call.services.market(call.path("symbol"))
     view = call.services.engine.depth(market.symbol, levels)
@@ -148,7 +160,10 @@ async def order_book(call: Call) -> Answer:
 
 
 async def candles(call: Call) -> Answer:
-    """GET /markets/{symbol}/candles: what traded in each interval, a page oldest first, the newest page first."""
+    """List the candles of a market.
+
+    What traded in each interval: within a page oldest first, the newest page first.
+    """
     given = call.query
     interval = given.get("interval", "1m").lower()
     if interval not in INTERVALS:
@@ -166,7 +181,10 @@ async def candles(call: Call) -> Answer:
 
 
 async def list_trades(call: Call) -> Answer:
-    """GET /trades: a market's (``symbol`` given, or ``scope=market``), or the caller's own (``scope=own``)."""
+    """List trades.
+
+    A market's (``symbol`` given, or ``scope=market``), or your own (``scope=own``); newest first.
+    """
     given = call.query
     services, principal = call.services, call.principal
     limit = whole_number(given, "limit", 100, 1, 500)

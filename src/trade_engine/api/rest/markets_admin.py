@@ -96,12 +96,15 @@ _state_decoder = msgspec.json.Decoder(MarketStateBody)
 
 
 async def admin_markets(call: Call) -> Answer:
-    """GET /admin/markets: all markets, with everything that can be set."""
+    """List the markets with all their settings."""
     return Answer([_show(market) for market in call.services.engine.markets.values()])
 
 
 async def list_market(call: Call) -> Answer:
-    """POST /admin/markets: 201 when the new market takes orders."""
+    """List a new market.
+
+    It takes orders when this answers.  Audited.
+    """
     body = decode(_list_decoder, call.body)
     terms = _terms(body)
     base, _, quote = body.symbol.partition("/")
@@ -116,7 +119,10 @@ async def list_market(call: Call) -> Answer:
 
 
 async def change_market(call: Call) -> Answer:
-    """PATCH /admin/markets/{symbol}: limits, rules, fees; orders keep the fees that they were accepted with."""
+    """Change the settings of a market.
+
+    Limits, rules, fees; orders keep the fees that they were accepted with.  Audited.
+    """
     body = decode(_change_decoder, call.body)
     market, terms = call.services.market(call.path("symbol")), _terms(body)
     if not terms:
@@ -128,17 +134,26 @@ async def change_market(call: Call) -> Answer:
 
 
 async def halt_market(call: Call) -> Answer:
-    """POST /admin/markets/{symbol}/halt: no orders, no cancels, until it is resumed."""
+    """Halt a market.
+
+    It takes no orders and no cancels until it is resumed.  Audited.
+    """
     return await _set_state(call, MarketState.HALTED, decode(_reason_decoder, call.body).reason)
 
 
 async def resume_market(call: Call) -> Answer:
-    """POST /admin/markets/{symbol}/resume: open again."""
+    """Resume a market.
+
+    It takes orders again.  Audited.
+    """
     return await _set_state(call, MarketState.OPEN, decode(_reason_decoder, call.body).reason)
 
 
 async def set_market_state(call: Call) -> Answer:
-    """POST /admin/markets/{symbol}/state: OPEN, HALTED, CANCEL_ONLY or CLOSED."""
+    """Set the state of a market.
+
+    Audited.
+    """
     body = decode(_state_decoder, call.body)
     states = {state.name: state for state in MarketState}
     state = states.get(body.state.upper())

@@ -34,7 +34,11 @@ _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
 
 async def place(call: Call) -> Answer:
-    """POST /orders: 201 with the order and its trades; 200 if the client_order_id was used before."""
+    """Place an order.
+
+    201 with the order as it is now and the trades that it made at once; 200 with the first answer's order if the
+    client_order_id was used before.
+    """
     content = await place_one(call, call.body)
     return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
 
@@ -126,13 +130,19 @@ def order_id_of(call: Call) -> str:
 
 
 async def cancel(call: Call) -> Answer:
-    """DELETE /orders/{order_id}: the order as it ended; again, the same answer."""
+    """Cancel an order.
+
+    The order as it ended; again, the same answer.
+    """
     order = await call.services.engine.cancel(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
 async def amend(call: Call) -> Answer:
-    """PATCH /orders/{order_id}: the order as it is now, and the trades the change made at once."""
+    """Change an order.
+
+    The order as it is now, and the trades that the change made at once.
+    """
     body = decode(_amend_decoder, call.body)
     change = read_amend(body)
     changed = await call.services.engine.amend(order_id_of(call), call.user_id, change)
@@ -142,7 +152,10 @@ async def amend(call: Call) -> Answer:
 
 
 async def cancel_all(call: Call) -> Answer:
-    """DELETE /orders: ends all of the caller's orders, in one market if ``symbol`` is given; how many."""
+    """Cancel all of your orders.
+
+    In one market if ``symbol`` is given; how many there were.
+    """
     symbol = call.query.get("symbol")
     services = call.services
     market = services.market(symbol).symbol if symbol is not None else None
@@ -150,13 +163,19 @@ async def cancel_all(call: Call) -> Answer:
 
 
 async def get(call: Call) -> Answer:
-    """GET /orders/{order_id}: one order of the caller."""
+    """Look up an order.
+
+    Only its owner finds it.
+    """
     order = await call.services.engine.order(order_id_of(call), call.user_id)
     return Answer(show_order(order, call.services.market_of(order.market_id)))
 
 
 async def list_orders(call: Call) -> Answer:
-    """GET /orders: the caller's, newest first, by symbol, status (or ``open``), side and time; by cursor."""
+    """List your orders.
+
+    Newest first, by symbol, status (or ``open``), side and time of placing; further pages by cursor.
+    """
     given = call.query
     limit = whole_number(given, "limit", 100, 1, _PAGE_MAX)
     services = call.services
@@ -203,7 +222,10 @@ def _cursor(text: str | None) -> str | None:
 
 
 async def echo(call: Call) -> Answer:
-    """POST /echo, for benchmarks: reads what POST /orders reads and answers as much, without an engine behind it."""
+    """Answer as POST /orders does, for benchmarks.
+
+    Reads what POST /orders reads and answers as much, without an engine behind it.
+    """
     request = read_request(call)
     market = call.services.market(request.symbol)
     return Answer(

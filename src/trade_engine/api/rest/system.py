@@ -45,25 +45,31 @@ class ReadyView(msgspec.Struct):
 
 
 async def status(call: Call) -> Answer:
-    """GET /status: which service this is, and whether it works."""
+    """Look up the status of the service.
+
+    Which service this is, and whether it works.
+    """
     settings = call.services.settings
     working = all(value == "ok" for value in call.services.engine.condition().values())
     return Answer(StatusView(settings.service, settings.version, "running" if working else "degraded"))
 
 
 async def server_time(_: Call) -> Answer:
-    """GET /time: the server's clock."""
+    """Look up the server's clock."""
     now_us = time.time_ns() // 1000
     return Answer(TimeView(show_time(now_us), now_us // 1000))
 
 
 async def live(_: Call) -> Answer:
-    """GET /health/live: the process answers."""
+    """Ask whether the process lives."""
     return Answer(AliveView("alive"), plain=True)
 
 
 async def ready(call: Call) -> Answer:
-    """GET /health/ready: 200 if orders can be taken, else 503; every dependency by name."""
+    """Ask whether orders can be taken.
+
+    200 if so, else 503; every dependency by name.
+    """
     parts = {"database": "ok", "engine": "ok", "wallet": "ok"} | call.services.engine.condition()
     if parts["database"] == "ok" and not await call.services.queries.answers():
         parts["database"] = parts["wallet"] = "does not answer"

@@ -1,0 +1,76 @@
+"""Holds answers against the API's description: nothing may be answered that it does not say."""
+
+import re
+from functools import cache
+from typing import Any, Final
+
+import httpx
+import jsonschema_rs
+
+from trade_engine.api.openapi.answers import NOWHERE
+from trade_engine.api.openapi.document import document
+from trade_engine.api.openapi.pages import PAGES
+
+_PAGES: Final = frozenset(route.path for route in PAGES)
+
+
+def validator(schema: Any) -> jsonschema_rs.Draft202012Validator:
+    """What checks a value against a schema of the document."""
+    whole = {"components": document()["components"], **schema}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+async def check_answer(answer: httpx.Response) -> None:
+    """Fail unless the description has this answer: its status, its headers, and every field of its body.
+
+    An event hook for ``httpx``.
+    """
+    method, path = answer.request.method, answer.request.url.path
+    if path in _PAGES:
+        return
+    await answer.aread()
+    operations = document()["paths"].get(template(path), {})
+    asked = f"{method} {path}: {answer.status_code} {answer.text}"
+    operation = operations.get(method.lower())
+    if operation is None:
+        error = answer.json()["error"]
+        assert error["code"] == NOWHERE[1 if operations else 0], asked
+        assert ("allow" in answer.headers) == bool(operations), asked
+        return
+    described = operation["responses"].get(str(answer.status_code))
+    assert described is not None, f"{asked}: the status is not described"
+    required = set(described["headers"]) - _optional(answer)
+    assert required <= {name for name in described["headers"] if name in answer.headers}, asked
+    (kind,) = described["content"]
+    assert answer.headers["content-type"] == kind, asked
+    found = list(_checker(template(path), method.lower(), answer.status_code).iter_errors(answer.json()))
+    assert not found, f"{asked}: {found[0]}"
+
+
+def _optional(answer: httpx.Response) -> set[str]:
+    """Headers that an answer may lack: of limits that are switched off, and of what did not happen."""
+    limits = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
+    if "x-ratelimit-limit" in answer.headers:
+        limits = set()
+    # Two with one status: the answer says why by itself.
+    return limits | ({"Retry-After"} if answer.request.url.path in ("/ready", "/health/ready") else set())
+
+
+def template(path: str) -> str:
+    """The path of the document that a path is of; the path itself if there is none."""
+    return next((known for known, pattern in _patterns() if pattern.fullmatch(path)), path)
+
+
+@cache
+def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+    exact_then_longest = sorted(document()["paths"], key=lambda path: ("{" in path, -len(path)))
+    return [
+        (path, re.compile(re.sub(r"\{(\w+)\}", lambda part: ".+" if part[1] == "symbol" else "[^/]+", path)))
+        for path in exact_then_longest
+    ]
+
+
+@cache
+def _checker(path: str, method: str, status: int) -> jsonschema_rs.Draft202012Validator:
+    (content,) = document()["paths"][path][method]["responses"][str(status)]["content"].values()
+    return validator(content["schema"])
