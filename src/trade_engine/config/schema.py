@@ -68,6 +68,8 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     max_open_conns: Annotated[Count, Meta(description="connections for reading and for the wallet")] = 12
     behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
     commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 10
+    partitions_months: Annotated[int, Meta(ge=1, le=120, description="partitions of orders made ahead")] = 3
+    partitions_days: Annotated[int, Meta(ge=1, le=3_650, description="of trades and journal; 7 is prudent")] = 30
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
 
 
