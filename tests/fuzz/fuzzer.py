@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,11 +13,24 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class Outcome(NamedTuple):
-    """What a run did: its number of requests, whether it found nothing, and its own words."""
+    """What a run did: its number of requests, whether it found nothing, its own words, and what was answered."""
 
     cases: int
     passed: bool
     report: str
+    #: Answers by operation and status, as ``GET /api/v1/time 200``.
+    answers: dict[str, int]
+
+    def classes(self) -> str:
+        """How many answers there were of each class of status."""
+        counted: Counter[str] = Counter()
+        for answer, number in self.answers.items():
+            counted[f"{answer.rpartition(' ')[2][0]}xx"] += number
+        return ", ".join(f"{number} {name}" for name, number in sorted(counted.items()))
+
+    def of(self, status: int) -> int:
+        """How many answers had a status."""
+        return sum(number for answer, number in self.answers.items() if answer.endswith(f" {status}"))
 
 
 async def fuzz(
@@ -32,7 +46,9 @@ async def fuzz(
 
     Without a seed the same code sends the same requests.  ``description`` stands in for the one that is served.
     """
-    report = folder / "report.json"
+    report, answers = folder / "report.json", folder / "answers.json"
+    for old in (report, answers):
+        old.unlink(missing_ok=True)
     chance = ("--generation-deterministic",) if seed is None else ("--seed", str(seed))
     command = (
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run",
@@ -40,10 +56,15 @@ async def fuzz(
         "--max-examples", str(examples), *chance, "--no-color", "--continue-on-failure", "--request-timeout", "20",
         "--report", "json", "--report-json-path", str(report), *options,
     )  # fmt: skip
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": os.pathsep.join(("src", "."))}
+    environment = os.environ | {
+        "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
+        "PYTHONPATH": os.pathsep.join(("src", ".")),
+        "FUZZ_ANSWERS": str(answers),
+    }
     process = await asyncio.create_subprocess_exec(
         *command, cwd=_ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     cases = json.loads(report.read_text())["test_cases"]["generated"] if report.exists() else 0
-    return Outcome(cases, process.returncode == 0, output.decode())
+    answered = json.loads(answers.read_text()) if answers.exists() else {}
+    return Outcome(cases, process.returncode == 0, output.decode(), answered)

@@ -1,5 +1,6 @@
 """A fuzzer that knows the API only by its description finds no fault of the server and no answer it was not told of."""
 
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e.conftest import engine_config
 from tests.fuzz.fuzzer import fuzz
 from tests.fuzz.venue import furnished
+from trade_engine.api.openapi.answers import LIMIT_HEADERS
 from trade_engine.bootstrap import TradeEngine
 
 #: At least so many requests in all; ``make fuzz FUZZ_CASES=...`` asks for more.
@@ -30,10 +32,10 @@ class Target(NamedTuple):
     operator: str
 
 
-@pytest.fixture
-async def target(database_url: str, tmp_path: Path) -> AsyncIterator[Target]:
+@contextlib.asynccontextmanager
+async def running(database_url: str, folder: Path, **flags: object) -> AsyncIterator[Target]:
     """An engine with its default markets, furnished."""
-    engine = TradeEngine(engine_config(database_url, {"matching.markets": None}), tmp_path)
+    engine = TradeEngine(engine_config(database_url, {"matching.markets": None} | flags), folder)
     await engine.start()
     try:
         url = f"http://127.0.0.1:{engine.api.port}"
@@ -50,10 +52,44 @@ async def test_no_fault_and_no_undocumented_answer(target: Target, tmp_path: Pat
     cases = 0
     for who, token in (("trader", target.trader), ("operator", target.operator)):
         outcome = await fuzz(target.url, token, tmp_path, examples=examples, seed=SEED)
-        print(f"{who}: {outcome.cases} cases, examples={examples}, seed={SEED or 'deterministic'}")
+        print(f"{who}: {outcome.cases} cases, examples={examples}, seed={SEED or 'deterministic'}: {outcome.classes()}")
         assert outcome.passed, outcome.report
+        # Most were not refused at the door: orders were really placed, changed and cancelled.
+        for deed in (
+            "POST /api/v1/orders 201",
+            "PATCH /api/v1/orders/{order_id} 200",
+            "DELETE /api/v1/orders/{order_id} 200",
+            "POST /api/v1/orders/batch 200",
+        ):
+            assert outcome.answers.get(deed, 0) >= 5, (deed, outcome.answers)
         cases += outcome.cases
     assert cases >= CASES
+
+
+@pytest.fixture
+async def target(database_url: str, tmp_path: Path) -> AsyncIterator[Target]:
+    """An engine without rate limits."""
+    async with running(database_url, tmp_path) as found:
+        yield found
+
+
+async def test_refusals_by_rate_limits_are_as_described(database_url: str, tmp_path: Path) -> None:
+    flags = {"orders_per_s": 20, "orders_burst": 20, "queries_per_s": 20, "queries_burst": 20, "public_per_s": 10_000,
+             "public_burst": 100_000}  # fmt: skip
+    limits = {f"rate_limit.{name}": value for name, value in flags.items()}
+    async with running(database_url, tmp_path, **limits) as target:
+        async with httpx.AsyncClient() as http:
+            document = (await http.get(f"{target.url}/openapi.json")).json()
+        for name in LIMIT_HEADERS:
+            document["components"]["headers"][name]["required"] = True
+        strict = tmp_path / "strict.json"
+        strict.write_text(json.dumps(document))
+        options = ("--include-path-regex", "^/api/v1/(orders|balances|time)$", "--phases", "examples,coverage,fuzzing")
+        outcome = await fuzz(target.url, target.trader, tmp_path, *options, examples=50, description=strict)
+    print(f"limited: {outcome.cases} cases: {outcome.classes()}, {outcome.of(429)} of them 429")
+    assert outcome.passed, outcome.report
+    assert outcome.of(429) >= 20, outcome.answers
+    assert outcome.of(200) >= 20, outcome.answers
 
 
 def _without_status(document: Any) -> None:

@@ -21,17 +21,18 @@ _SIGNED: Final = (
 _BODY: Final = ("INVALID_JSON", "INVALID_BODY", "UNKNOWN_FIELD", "MISSING_FIELD", "BODY_TOO_LARGE")
 _PATH: Final = {"symbol": "INVALID_SYMBOL", "order_id": "INVALID_ORDER_ID", "id": "INVALID_PARAMETER"}
 
-#: Headers by name: what they say, and their schema.
+#: Of rate limits; an operator may switch these off.
+LIMIT_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+#: Headers by name: what they say, and their schema.  But for those of limits, an answer that lists one has it.
 HEADERS: Final[dict[str, tuple[str, Schema]]] = {
     "X-Request-ID": ("What logs and `meta` call this request.", {"type": "string"}),
-    "X-RateLimit-Limit": ("Requests at once; left out where there is no limit.", {"type": "integer"}),
-    "X-RateLimit-Remaining": ("So many would pass now.", {"type": "integer"}),
-    "X-RateLimit-Reset": ("Seconds until all would.", {"type": "integer"}),
+    "X-RateLimit-Limit": ("Requests at once; left out where there is no limit.", {"type": "integer", "minimum": 1}),
+    "X-RateLimit-Remaining": ("So many would pass now.", {"type": "integer", "minimum": 0}),
+    "X-RateLimit-Reset": ("Seconds until all would.", {"type": "integer", "minimum": 0}),
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),
     "WWW-Authenticate": ("`Bearer`.", {"type": "string"}),
     "Idempotent-Replayed": ("`true`: the client_order_id was used before.", {"type": "string", "const": "true"}),
 }
-_LIMIT_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 
 def codes_of(route: Route) -> set[str]:
@@ -117,8 +118,8 @@ def _description(status: int, codes: list[str], succeeds: bool) -> str:
 
 
 def _headers(route: Route, status: int) -> Schema:
-    names = ["X-Request-ID", *(_LIMIT_HEADERS if route.limit is not None else ())]
-    if status in (429, 503):
+    names = ["X-Request-ID", *(LIMIT_HEADERS if route.limit is not None else ())]
+    if status == 429 or (status == 503 and not route.plain):
         names.append("Retry-After")
     if status == 401:
         names.append("WWW-Authenticate")

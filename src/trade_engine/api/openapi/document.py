@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from trade_engine import __version__
-from trade_engine.api.openapi.answers import HEADERS, Schema, closed, responses, variants
+from trade_engine.api.openapi.answers import HEADERS, LIMIT_HEADERS, Schema, closed, responses, variants
 from trade_engine.api.openapi.examples import EXAMPLES
 from trade_engine.api.parameters import IN_PATH, Parameter
 from trade_engine.api.problems import CODES
@@ -23,12 +23,12 @@ does not take 405 `METHOD_NOT_ALLOWED` with `Allow`."""
 _TAGS: Final = {
     "orders": "Place, change, cancel and look up orders.",
     "account": "Balances.",
-    "api keys": "Make, list and revoke API keys.",
+    "api-keys": "Make, list and revoke API keys.",
     "market": "Markets, books, tickers, candles and trades.",
     "system": "The service itself.",
     "admin": "For operators (role admin).",
 }
-_SECTIONS: Final = {"batch": "orders", "api_keys": "api keys", "engine_admin": "admin", "markets_admin": "admin"}
+_SECTIONS: Final = {"batch": "orders", "api_keys": "api-keys", "engine_admin": "admin", "markets_admin": "admin"}
 
 #: The headers of a request that is signed with an API key, all of them together, by the name of their scheme.
 _KEY_HEADERS: Final = {
@@ -79,7 +79,8 @@ def document() -> Schema:
         "components": {
             "schemas": components,
             "headers": {
-                name: {"description": text, "schema": schema} for name, (text, schema) in HEADERS.items()
+                name: {"description": text, "schema": schema, "required": name not in LIMIT_HEADERS}
+                for name, (text, schema) in HEADERS.items()
             },
             "securitySchemes": {
                 "bearer": {
