@@ -102,6 +102,7 @@ class TradeEngine:
         self._embedded: EmbeddedPostgres | None = None
         self.streams: StreamServer | None = None
         self.metrics = Metrics(self._readings)
+        self._servers: list[ApiServer] = []
         self._stack = contextlib.AsyncExitStack()
         self.stopping = asyncio.Event()
 
@@ -140,8 +141,9 @@ class TradeEngine:
         settings = PoolSettings(max_open=database.max_open_conns, behind_pooler=database.behind_pooler)
         self.pool: Pool = await open_pool(url, settings)
         self._stack.push_async_callback(close_pool, self.pool)
-        await create_partitions(self.pool)
-        self._run("partitions", keep_ahead(self.pool))
+        ahead = {"months_ahead": database.partitions_months, "days_ahead": database.partitions_days}
+        await create_partitions(self.pool, **ahead)
+        self._run("partitions", keep_ahead(self.pool, **ahead))
 
     def _start_wallet_and_settlement(self) -> None:
         settlement = self.config.settlement
@@ -262,6 +264,7 @@ class TradeEngine:
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
         protocol = self.streams.protocol
+        self._stack.push_async_callback(self._stop_serving)
         self.api = await self._serve(self.app, "http_port", config.server.http_port, protocol)
         self.websocket = await self._serve(self.app, "websocket_port", config.server.websocket_port, protocol)
         if config.monitoring.prometheus_enabled:
@@ -321,8 +324,11 @@ class TradeEngine:
         )
         api = ApiServer(app, settings, protocol)
         await api.start()
-        self._stack.push_async_callback(api.stop)
+        self._servers.append(api)
         return api
+
+    async def _stop_serving(self) -> None:
+        await asyncio.gather(*(server.stop() for server in self._servers))
 
     async def _start_limits(self) -> RateLimits:
         """Rate limits in Redis if there is one, else in this process."""

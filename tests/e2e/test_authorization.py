@@ -90,6 +90,11 @@ async def test_every_route_against_every_login(venue: Venue) -> None:
             check(row, answer, wanted(route, {role}, every), owner, values)
     assert (await owner.get(f"/orders/{values['order_id']}"))["status"] == "OPEN"
     assert (await owner.get("/api-keys"))[0]["revoked_at"] is None
+    for route in ROUTES:
+        if route.access == ADMIN:
+            target = re.sub(r"{(\w+)(?::path)?}", lambda found: values[found[1]], route.path)
+            answer = await ask(venue, route.method, target, tokens[ADMIN])
+            assert answer.status_code not in (401, 403), f"{route.method} {target}: {answer.text}"
 
 
 def check(row: str, answer: httpx.Response, expected: int | None, owner: Trader, values: dict[str, str]) -> None:

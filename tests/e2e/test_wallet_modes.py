@@ -31,6 +31,8 @@ async def venue(
         "server.http_port": 0,
         "server.websocket_port": 0,
         "server.metrics_port": 0,
+        "database.partitions_months": 1,
+        "database.partitions_days": 1,
         "matching.markets": markets_yaml(),
         "rate_limit.orders_per_s": 0,
         "rate_limit.queries_per_s": 0,

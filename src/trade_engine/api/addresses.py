@@ -29,11 +29,11 @@ class ClientAddress:
         )
 
     def __call__(self, peer: Any, headers: Headers) -> str:
-        """The address; ``unknown`` if there is none (a unix socket)."""
+        """The address as it is (``network`` tells what it counts as); ``unknown`` if there is none (a unix socket)."""
         if not peer or not isinstance(peer, tuple):
             return "unknown"
         if self._proxies is None:
-            return network(str(peer[0]))
+            return str(peer[0])
         raw = [
             (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.raw_items()
         ]
@@ -43,7 +43,7 @@ class ClientAddress:
         try:
             running.send(None)
         except StopIteration:
-            return network(str(scope["client"][0]))
+            return str(scope["client"][0])
         raise RuntimeError("reading proxy headers must not wait")
 
 

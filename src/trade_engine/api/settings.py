@@ -108,8 +108,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Balances: how long a burst is gathered, and how often they are looked at without a cause.
     balances_pause_ms: float = 50.0
     balances_every_s: float = 10.0
-    #: Bytes that may wait unread (and as many in the kernel) before market data is merged, and before the connection
-    #: is closed.
+    #: What the kernel may keep unread; less than a few segments of loopback (64 KiB) would wait for late ACKs.
+    socket_bytes: int = 256 * 1024
+    #: Bytes that may wait beside that before market data is merged, and before the connection is closed.
     buffer_bytes: int = 64 * 1024
     private_bytes: int = 1024 * 1024
     #: How long a connection may read nothing while something waits.

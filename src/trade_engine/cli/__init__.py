@@ -4,6 +4,7 @@ import click
 
 from trade_engine import __version__
 from trade_engine.cli.api_key import api_key
+from trade_engine.cli.asyncapi import asyncapi
 from trade_engine.cli.balances import balances
 from trade_engine.cli.bench import bench
 from trade_engine.cli.book import book
@@ -40,6 +41,7 @@ for _command in (
     wallet_command,
     reconcile,
     dead_letters,
+    asyncapi,
     api_key,
     order,
     book,

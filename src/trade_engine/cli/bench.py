@@ -85,15 +85,16 @@ def latency_command(rate: int, seconds: float, users: int, seed: int, *, as_json
 @click.option("--stalled", default=200, show_default=True, type=click.IntRange(1, 9_999), help="Of them, at times.")
 @click.option("--rate", default=50, show_default=True, type=click.IntRange(2, 5_000), help="Orders a second.")
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(3, 600), help="How long.")
+@click.option("--fill", default=90.0, show_default=True, type=click.FloatRange(0, 600), help="Stalled before counting.")
 @json_option
-def fanout_command(subscribers: int, stalled: int, rate: int, seconds: float, *, as_json: bool) -> None:
+def fanout_command(subscribers: int, stalled: int, rate: int, seconds: float, fill: float, *, as_json: bool) -> None:
     """Market data to many WebSocket subscribers, some of whom stall, against a server of its own."""
     if stalled >= subscribers:
         raise click.BadParameter("must be fewer than the subscribers", param_hint="--stalled")
     with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
         data_dir = Path(folder) / "data"
         with running_process(data_dir, **FANOUT_SETTINGS) as (port, pid), progress(f"{subscribers} subscribers"):
-            figures = uvloop.run(_measure_fanout(data_dir, port, pid, subscribers, stalled, rate, seconds))
+            figures = uvloop.run(_measure_fanout(data_dir, port, pid, subscribers, stalled, rate, seconds, fill))
     load = f"{subscribers} subscribers of depth and trades, {rate} orders/s, {seconds:g} s; all on this machine"
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
 
@@ -215,12 +216,14 @@ async def _measure_latency(
 
 
 async def _measure_fanout(
-    data_dir: Path, port: int, pid: int, subscribers: int, stalled: int, rate: int, seconds: float
+    data_dir: Path, port: int, pid: int, subscribers: int, stalled: int, rate: int, seconds: float, fill_s: float
 ) -> dict[str, object]:
     config = configure(None)
     async with attached_url(config, data_dir) as url:
         tokens = await _funded_tokens(url, jwt_secret(config, data_dir), 2)
-    return await run_fanout(port, pid, tokens, subscribers=subscribers, stalled=stalled, rate=rate, seconds=seconds)
+    return await run_fanout(
+        port, pid, tokens, subscribers=subscribers, stalled=stalled, rate=rate, seconds=seconds, fill_s=fill_s
+    )
 
 
 async def _measure(

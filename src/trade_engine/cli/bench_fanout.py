@@ -1,9 +1,9 @@
 """`trade-engine bench fanout`: market data to many subscribers, and what it costs the others when some stall.
 
 Subscribers live in a process of their own (``bench_subscribers``).  Rounds alternate: all read, then some stop reading
-while their sockets stay open; figures are medians over the rounds, because the speed of a shared machine drifts.  The
-latency of a message runs from the newest trade's ``executed_at`` in it, when the engine took the order, before its
-commit, to its receipt by the subscriber.
+while their sockets stay open, counted once the buffers on their way have had time to fill.  Figures are medians over
+the rounds, because the speed of a shared machine drifts; of memory it is the worst.  The latency of a message runs
+from the newest trade's ``executed_at`` in it, when the engine took the order, before its commit, to its receipt.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ FANOUT_SETTINGS: Final = {
     "TRADE_ENGINE__WEBSOCKET__PING_S": "3600",
     "TRADE_ENGINE__RATE_LIMIT__ADDRESS_PER_S": "0",
 }
-_ROUNDS: Final = 6
+_ROUNDS: Final = 3
+_SETTLE_S: Final = 2.0
 _CONNECTIONS: Final = 4
 _MIB: Final = 1024.0
 
@@ -64,7 +65,15 @@ class Subscribers:
 
 
 async def run_fanout(
-    port: int, pid: int, tokens: Sequence[str], *, subscribers: int, stalled: int, rate: int, seconds: float
+    port: int,
+    pid: int,
+    tokens: Sequence[str],
+    *,
+    subscribers: int,
+    stalled: int,
+    rate: int,
+    seconds: float,
+    fill_s: float,
 ) -> dict[str, Any]:
     """Measure; ``tokens`` are two users' with funds, ``pid`` is the server's."""
     words = (sys.executable, "-m", "trade_engine.cli.bench_subscribers", str(port), str(subscribers))
@@ -75,8 +84,8 @@ async def run_fanout(
     try:
         await readers.ask(do="subscribe")
         load = asyncio.create_task(orders.run(port, tokens))
-        await readers.ask(do="measure", seconds=1.0, stalled=0)
-        rounds = [await _round(readers, pid, seconds / _ROUNDS / 2, stalled) for _ in range(_ROUNDS)]
+        await readers.ask(do="measure", seconds=1.0, stalled=0, settle_s=0)
+        rounds = [await _round(readers, pid, seconds / _ROUNDS / 2, stalled, fill_s) for _ in range(_ROUNDS)]
     finally:
         if load is not None:
             load.cancel()
@@ -86,18 +95,22 @@ async def run_fanout(
     return {"subscribers": subscribers, "stalled": stalled, **summarise_rounds(rounds), **orders.figures()}
 
 
-async def _round(readers: Subscribers, pid: int, seconds: float, stalled: int) -> dict[str, Any]:
-    healthy = await readers.ask(do="measure", seconds=seconds, stalled=0)
+async def _round(readers: Subscribers, pid: int, seconds: float, stalled: int, fill_s: float) -> dict[str, Any]:
+    healthy = await readers.ask(do="measure", seconds=seconds, stalled=0, settle_s=_SETTLE_S)
     before = resident_mib(pid)
-    slowed = await readers.ask(do="measure", seconds=seconds, stalled=stalled)
-    return {"healthy": healthy, "with_stalled": slowed, "growth_mib": resident_mib(pid) - before}
+    stalling = asyncio.create_task(readers.ask(do="measure", seconds=seconds, stalled=stalled, settle_s=fill_s))
+    most = before
+    while not stalling.done():
+        most = max(most, resident_mib(pid))
+        await asyncio.wait([stalling], timeout=0.1)
+    return {"healthy": healthy, "with_stalled": await stalling, "growth_mib": most - before}
 
 
 def summarise_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the rounds; of memory the worst."""
 
     def middle(phase: str, name: str) -> float:
-        return round(statistics.median(each[phase][name] for each in rounds), 2)
+        return round(statistics.median(float(each[phase][name]) for each in rounds), 2)
 
     p99, slowed = middle("healthy", "p99_ms"), middle("with_stalled", "p99_ms")
     return {

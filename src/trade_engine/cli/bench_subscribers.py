@@ -13,14 +13,13 @@ import socket
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import uvloop
 
 #: One connection in so many is timed.
 _SAMPLED: Final = 20
-#: A stalled connection asks for so many snapshots of trades (10 KB each), so that all buffers on its way are full.
-_FILLING: Final = 25
 _RECEIVE_BYTES: Final = 32 * 1024
 _STAMP: Final = b'"executed_at":"'
 _STAMP_BYTES: Final = 27
@@ -96,10 +95,9 @@ class Subscriber(asyncio.Protocol):
                 self.latencies_ms.append((time.time() - executed.timestamp()) * 1e3)
 
     def stall(self) -> None:
-        """Read nothing more, and let what is on its way fill every buffer."""
+        """Read nothing more."""
         self.stalled, self.conflated = True, False
         self.transport.pause_reading()
-        self.transport.write(_subscribe("trades") * _FILLING)
 
 
 def _spans_many(message: bytes) -> bool:
@@ -121,12 +119,12 @@ def masked(content: bytes) -> bytes:
     return bytes((0x81, 0x80 | len(content), 0, 0, 0, 0)) + content
 
 
-async def measure(subscribers: list[Subscriber], seconds: float, stalled: int) -> dict[str, Any]:
-    """Count for so long while the last ``stalled`` do not read; figures are those of the others."""
+async def measure(subscribers: list[Subscriber], seconds: float, stalled: int, settle_s: float) -> dict[str, Any]:
+    """Wait ``settle_s``, then count while the last ``stalled`` do not read; figures are those of the others."""
     readers, still = subscribers[: len(subscribers) - stalled], subscribers[len(subscribers) - stalled :]
     for each in still:
         each.stall()
-    await asyncio.sleep(min(3.0, seconds / 2))
+    await asyncio.sleep(settle_s)
     for each in subscribers:
         each.messages = each.dropped = 0
         each.latencies_ms = []
@@ -168,7 +166,7 @@ async def subscribe(port: int, count: int) -> list[Subscriber]:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         raw.setblocking(False)
         await loop.sock_connect(raw, ("127.0.0.1", port))
-        _, made = await loop.create_connection(lambda sampled=sampled: Subscriber(sampled), sock=raw)
+        _, made = await loop.create_connection(partial(Subscriber, sampled), sock=raw)
         opened.append(made)
     async with asyncio.timeout(60):
         while any(each.snapshots < 2 for each in opened):
@@ -185,7 +183,7 @@ async def serve(port: int, count: int) -> None:
             subscribers = await subscribe(port, count)
             answer: dict[str, Any] = {"subscribers": len(subscribers), "at": datetime.now(UTC).isoformat()}
         else:
-            answer = await measure(subscribers, command["seconds"], command["stalled"])
+            answer = await measure(subscribers, command["seconds"], command["stalled"], command["settle_s"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

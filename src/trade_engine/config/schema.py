@@ -44,6 +44,7 @@ class WebSocketSection(Section, frozen=True, kw_only=True):
     flush_ms: Annotated[float, Meta(ge=0, le=10_000, description="updates are apart at least; merged meanwhile")] = 10
     statistics_ms: Annotated[float, Meta(ge=0, le=60_000, description="the same for tickers and candles")] = 250
     buffer_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="unread, before updates are merged")] = 65_536
+    socket_bytes: Annotated[int, Meta(ge=4096, le=16_777_216, description="unread, kept by the kernel")] = 262_144
     private_bytes: Annotated[int, Meta(ge=1024, le=268_435_456, description="unread, before it is closed")] = 1_048_576
     stalled_s: Annotated[Seconds, Meta(description="reading nothing for so long closes the connection")] = 30
     ping_s: Annotated[Seconds, Meta(description="pings are apart")] = 20
@@ -67,6 +68,8 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     max_open_conns: Annotated[Count, Meta(description="connections for reading and for the wallet")] = 12
     behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
     commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 10
+    partitions_months: Annotated[int, Meta(ge=1, le=120, description="partitions of orders made ahead")] = 3
+    partitions_days: Annotated[int, Meta(ge=1, le=3_650, description="of trades and journal; 7 is prudent")] = 30
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
 
 

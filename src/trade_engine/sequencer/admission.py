@@ -99,6 +99,7 @@ class Admission:
         self._waiting: deque[Ticket] = deque()
         self._wake = asyncio.Event()
         self._in_flight: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
+        self._stopped = False
 
     async def place(self, request: PlaceOrder) -> Outcome:
         """Admit one order and wait for its outcome.
@@ -112,6 +113,8 @@ class Admission:
         if market is None:
             raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=request.symbol)
         check_order(request, market)
+        if self._stopped:
+            raise _stopping()
         if len(self._waiting) >= self._limit:
             raise Unavailable("ENGINE_OVERLOADED", "too many orders wait, try again shortly")
         if request.client_order_id is None:
@@ -151,12 +154,22 @@ class Admission:
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, FailpointError) as error:
                 log.warning("admission failed", error=repr(error))
                 _fail(batch, Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done"))
+            except asyncio.CancelledError:
+                # It waited for the wallet or the database: nothing was handed to the writer yet.
+                _fail(batch, _stopping())
+                raise
             except Exception as error:
                 log.exception("admission broke down")
                 _fail(batch, error)
             finally:
                 if self._with_cancels:
                     self._sequencer.end_admission()
+
+    def stop(self) -> None:
+        """Refuse what waits and whatever comes; ``run`` is cancelled by its owner."""
+        self._stopped = True
+        waiting, self._waiting = list(self._waiting), deque()
+        _fail(waiting, _stopping())
 
     async def _admit(self, batch: list[Ticket]) -> None:
         batch = await self._drop_replays(batch)
@@ -335,6 +348,10 @@ def wallet_refusal(reserve: Reserve, outcome: WalletOutcome) -> EngineError:
         required=format_units(reserve.amount),
         available=format_units(outcome.available),
     )
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("ENGINE_UNAVAILABLE", "the engine stops, nothing was placed")
 
 
 def _fail(tickets: list[Ticket], error: BaseException) -> None:

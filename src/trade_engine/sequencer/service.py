@@ -92,6 +92,7 @@ class EngineService:
         self._sequencer.stop()
         if self._tasks:
             sequencer, admission = self._tasks
+            self._admission.stop()
             await asyncio.wait([sequencer], timeout=10)
             admission.cancel()
             sequencer.cancel()

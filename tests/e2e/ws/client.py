@@ -127,6 +127,12 @@ class Client:
         """Read again."""
         self._may_read.set()
 
+    async def fill(self, symbol: str, count: int) -> None:
+        """Ask for so many snapshots of 50 levels, so that what the kernel keeps for a paused reader is full."""
+        command = json.dumps({"op": "subscribe", "channel": "depth", "symbol": symbol, "levels": 50})
+        for _ in range(count):
+            await self.link.send(command)
+
     async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """Send a command: its answer."""
         number = next(self._ids)

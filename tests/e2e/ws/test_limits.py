@@ -163,7 +163,10 @@ async def test_a_reader_that_stalls_for_too_long_is_closed(start: Start) -> None
             for channel, levels in (("depth", 0), ("depth", 50), ("trades", None), ("book", None)):
                 more = {} if levels is None else {"levels": levels}
                 await stalled.do("subscribe", channel=channel, symbol=symbol, **more)
+            for n in range(60):
+                await trader.order(symbol, "BUY", "1", f"{300 + n}.00")
             stalled.pause()
+            await stalled.fill(symbol, 500)
             for n in range(200):
                 if venue.running.streams.connections == 0:
                     break

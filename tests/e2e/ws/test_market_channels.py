@@ -84,7 +84,9 @@ async def test_a_slow_reader_is_conflated_and_stitches_without_a_gap(start: Star
                 await reader.do("subscribe", channel="book", symbol=symbol)
             for round_ in range(2):
                 slow.pause()
-                await load(venue, [symbol], 2.0, 20 + round_)
+                await load(venue, [symbol], 1.0, 20 + round_)
+                await slow.fill(symbol, 400)
+                await load(venue, [symbol], 1.0, 30 + round_)
                 slow.read_on()
                 await agrees(venue, slow, symbol)
                 await agrees(venue, quick, symbol)

@@ -183,7 +183,7 @@ async def test_an_engine_that_is_away_says_so(start: Start) -> None:
         symbol = venue.market()
         trader = await rich(venue, symbol)
         async with client(venue.running.websocket.port, bearer(trader)) as link:
-            await venue.running.sequencer.stop()
+            await venue.running.engine.stop()
             assert await link.refused("place", order=limit(symbol)) == "ENGINE_UNAVAILABLE"
             assert (await link.do("ping"))["time"]
 

@@ -152,6 +152,29 @@ def test_bench_of_orders_counts_what_the_table_holds(cli: Cli) -> None:
     assert figures["echo_per_s"] > 0
 
 
+def test_bench_of_fanout_counts_every_frame(cli: Cli) -> None:
+    words = (
+        "bench",
+        "fanout",
+        "--subscribers",
+        "40",
+        "--stalled",
+        "10",
+        "--rate",
+        "40",
+        "--seconds",
+        "6",
+        "--fill",
+        "0",
+    )
+    figures = json.loads(cli.run(*words, "--json"))
+    assert figures["errors"] == figures["lost_connections"] == figures["dropped_trades"] == 0
+    # Two orders are two changes of the book and one trade; a change may be merged with the next.
+    assert 0.3 * 40 * 40 < figures["messages_per_s"] < 1.6 * 40 * 40
+    assert figures["samples"] > 20
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
 def test_bench_of_latency_prints_percentiles(cli: Cli) -> None:
     words = ("bench", "latency", "--rate", "40", "--seconds", "1", "--users", "4", "--json")
     figures = json.loads(CliRunner().invoke(main, list(words), catch_exceptions=False).output)

@@ -17,7 +17,7 @@ FORWARDED = Headers({"X-Forwarded-For": "203.0.113.7"})
         (("10.0.0.0/8",), ("10.1.2.3", 1), FORWARDED, "203.0.113.7"),
         (("10.0.0.0/8",), ("10.1.2.3", 1), Headers({"X-Forwarded-For": "1.2.3.4, 203.0.113.7"}), "203.0.113.7"),
         (("10.0.0.0/8",), ("10.1.2.3", 1), Headers(), "10.1.2.3"),
-        ((), ("2001:db8:1:2:3::4", 1, 0, 0), Headers(), "2001:db8:1:2::/64"),
+        ((), ("2001:db8:1:2:3::4", 1, 0, 0), Headers(), "2001:db8:1:2:3::4"),
         ((), "", Headers(), "unknown"),
         ((), None, Headers(), "unknown"),
     ],
@@ -30,3 +30,7 @@ def test_only_a_trusted_proxy_is_believed(
 
 def test_what_is_no_address_is_left_as_it_is() -> None:
     assert network("unix") == "unix"
+
+
+def test_an_ipv6_address_counts_as_its_network() -> None:
+    assert network("2001:db8:1:2:3::4") == network("2001:db8:1:2:9::9") == "2001:db8:1:2::/64"

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from trade_engine.api.auth.authenticator import sign
+from trade_engine.api.auth.strict import read_strictly
 from trade_engine.api.auth.tokens import TokenVerifier
 from trade_engine.api.problems import Unauthorized
 from trade_engine.api.settings import TokenSettings, VerificationKey
@@ -219,3 +220,14 @@ def test_the_documented_signature() -> None:
     text = b"1700000000000\nn1\nPOST\n/api/v1/orders?a=1\n{}"
     expected = hmac.new(b"secret", text, hashlib.sha256).hexdigest()
     assert sign("secret", "1700000000000", "n1", "POST", "/api/v1/orders?a=1", b"{}") == expected
+
+
+def test_only_the_canonical_last_letter_is_read() -> None:
+    read = []
+    for letter in ALPHABET:
+        try:
+            read_strictly((GOOD[:-1] + letter).encode())
+        except ValueError:
+            continue
+        read.append(letter)
+    assert read == list("AEIMQUYcgkosw048")

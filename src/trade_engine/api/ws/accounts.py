@@ -30,11 +30,21 @@ BALANCES: Final = "balances"
 PRIVATE: Final = (ORDERS, FILLS, BALANCES)
 
 
-class Account:
-    """The connections of one user, by channel, with how many messages each has had."""
+class Subscription:
+    """What one connection has had of a channel; what happens before its snapshot is held back until after it."""
+
+    __slots__ = ("held", "sequence")
 
     def __init__(self) -> None:
-        self.readers: dict[str, dict[Reader, int]] = {channel: {} for channel in PRIVATE}
+        self.sequence = 0
+        self.held: list[bytes] | None = []
+
+
+class Account:
+    """The connections of one user, by channel."""
+
+    def __init__(self) -> None:
+        self.readers: dict[str, dict[Reader, Subscription]] = {channel: {} for channel in PRIVATE}
         #: What they were last told, by asset; None: nobody was told yet.
         self.balances: dict[str, BalanceView] | None = None
 
@@ -91,31 +101,26 @@ class Accounts:
                 self._moved.add(user_id)
                 self._wake.set()
 
-    def restart(self) -> list[tuple[str, Reader, str]]:
+    def restart(self) -> list[tuple[Reader, str]]:
         """Begin a new stream, because something may have been missed; who needs a new snapshot of which channel."""
         self.stream = uuid.uuid4().hex
-        return [
-            (user_id, reader, channel)
-            for user_id, account in self._accounts.items()
-            for channel, readers in account.readers.items()
-            for reader in readers
-        ]
+        again = []
+        for account in self._accounts.values():
+            for channel, readers in account.readers.items():
+                for reader in readers:
+                    readers[reader] = Subscription()
+                    again.append((reader, channel))
+        return again
 
     # ---- who reads
 
     def subscribe(self, user_id: str, channel: str, reader: Reader) -> None:
-        """Let a connection of the user have a channel; its counter begins anew."""
+        """Let a connection of the user have a channel from now on; it gets nothing before ``snapshot``."""
         account = self._accounts.setdefault(user_id, Account())
-        account.readers[channel][reader] = 0
+        account.readers[channel][reader] = Subscription()
 
-    def snapshot(self, user_id: str, channel: str, reader: Reader, content: Any) -> None:
-        """Give a subscriber the state now."""
-        account = self._accounts.get(user_id)
-        if account is not None and reader in account.readers[channel]:
-            self._put(account.readers[channel], channel, reader, b'"snapshot":true,"data":' + encode(content))
-
-    async def balances_snapshot(self, user_id: str, reader: Reader) -> None:
-        """Give a subscriber all balances.
+    async def balances(self, user_id: str) -> list[BalanceView]:
+        """All balances, to begin with.
 
         Raises:
             EngineError: the wallet or the database is away.
@@ -124,8 +129,19 @@ class Accounts:
         account = self._accounts.get(user_id)
         if account is not None and account.balances is None:
             account.balances = {row.asset: row for row in rows}
-        self.snapshot(user_id, BALANCES, reader, rows)
         self.moved((user_id,))
+        return rows
+
+    def snapshot(self, user_id: str, channel: str, reader: Reader, content: Any) -> None:
+        """Give a subscriber the state, read since it subscribed, and then what happened meanwhile."""
+        account = self._accounts.get(user_id)
+        subscription = account.readers[channel].get(reader) if account is not None else None
+        if subscription is None or subscription.held is None:
+            return
+        held, subscription.held = subscription.held, None
+        self._put(subscription, channel, reader, b'"snapshot":true,"data":' + encode(content))
+        for rest in held:
+            self._put(subscription, channel, reader, rest)
 
     def unsubscribe(self, user_id: str, channel: str, reader: Reader) -> None:
         """Let a connection have a channel no longer."""
@@ -140,13 +156,16 @@ class Accounts:
     # ---- telling
 
     def _tell(self, account: Account, channel: str, content: Any) -> None:
-        readers, rest = account.readers[channel], b'"data":' + encode(content)
-        for reader in readers:
-            self._put(readers, channel, reader, rest)
+        rest = b'"data":' + encode(content)
+        for reader, subscription in account.readers[channel].items():
+            self._put(subscription, channel, reader, rest)
 
-    def _put(self, readers: dict[Reader, int], channel: str, reader: Reader, rest: bytes) -> None:
-        readers[reader] = sequence = readers[reader] + 1
-        head = f'{{"type":"{channel}","stream":"{self.stream}","sequence":{sequence},'
+    def _put(self, subscription: Subscription, channel: str, reader: Reader, rest: bytes) -> None:
+        if subscription.held is not None:
+            subscription.held.append(rest)
+            return
+        subscription.sequence += 1
+        head = f'{{"type":"{channel}","stream":"{self.stream}","sequence":{subscription.sequence},'
         reader.send(text_frame(head.encode() + rest + b"}"))
 
     async def run(self) -> None:
@@ -167,6 +186,9 @@ class Accounts:
                     moved.discard(user_id)
             except EngineError as error:
                 log.info("balances cannot be told", reason=error.code)
+                self._moved |= moved
+            except Exception:
+                log.exception("balances cannot be told")
                 self._moved |= moved
             await asyncio.sleep(self._settings.balances_pause_ms / 1000)
 

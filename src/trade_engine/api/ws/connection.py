@@ -18,6 +18,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from trade_engine.api.addresses import network
 from trade_engine.api.problems import status_of
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.errors import EngineError
@@ -31,8 +32,6 @@ EXPIRED: Final = 4401
 TOO_SLOW: Final = 4408
 NOT_JSON: Final = 4400
 TOO_MANY: Final = 4429
-#: What the kernel may keep of a connection; less than a few segments of loopback (64 KiB) would wait for late ACKs.
-_KERNEL_BYTES: Final = 256 * 1024
 #: How long a client may take to answer a close, in seconds.
 _CLOSE_S: Final = 5.0
 _PATH: Final = "/ws"
@@ -55,7 +54,8 @@ class StreamConnection(asyncio.Protocol):
         self._full_since: float | None = None
         self._ended = False
         self.full = False
-        self.address = "unknown"
+        #: The client's, as it is, and what it counts as.
+        self.client = self.address = "unknown"
         self.session: Session | None = None
 
     # ---- what asyncio and uvicorn call
@@ -66,7 +66,7 @@ class StreamConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
         # Left to itself the kernel keeps megabytes for a reader that stalls, and all of it is old when it reads on.
         raw: socket.socket = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.socket_bytes)
         self._known.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -118,7 +118,8 @@ class StreamConnection(asyncio.Protocol):
             self._wire.send_response(response)
             return
         peer = self._transport.get_extra_info("peername")
-        self.address = self._server.address_of(peer, request.headers)
+        self.client = self._server.address_of(peer, request.headers)
+        self.address = network(self.client)
         self._transport.pause_reading()
         self._server.run(self._admit(response, request.headers, parse_qs(target.query).get("token", [])))
 
@@ -126,7 +127,7 @@ class StreamConnection(asyncio.Protocol):
         """Let the client in, if it may come in."""
         try:
             await self._server.take_public_request(self.address)
-            principal = await self._server.login_of(headers, tokens, self.address)
+            principal = self._server.login_of(headers, tokens)
             if not self._transport.is_closing():
                 self.session = self._server.admit(self, principal)
         except EngineError as error:

@@ -71,8 +71,8 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Topic, Group] = {}
         self._readers: dict[Topic, dict[Reader, None]] = {}
-        #: Where readers with full buffers were left.
-        self._behind: dict[Reader, dict[Topic, int]] = {}
+        #: Where readers with full buffers were left; None: they have not had a snapshot.
+        self._behind: dict[Reader, dict[Topic, int | None]] = {}
         self._by_symbol: dict[str, set[Topic]] = {}
         self._tapes: dict[str, Tape] = {}
         self._images: dict[str, BookImage] = {}
@@ -112,6 +112,9 @@ class Hub:
         else:
             self._update(topic)
         self._readers[topic][reader] = None
+        if reader.full:
+            self._behind.setdefault(reader, {})[topic] = None
+            return
         if reader in self._behind:
             self._behind[reader].pop(topic, None)
         self._queue(reader, group.snapshot())
@@ -146,7 +149,7 @@ class Hub:
                 continue
             self._update(topic)
             try:
-                frame = group.catch_up(position)
+                frame = group.snapshot() if position is None else group.catch_up(position)
             except Unavailable:
                 self._behind.setdefault(reader, {})[topic] = position
                 continue
@@ -230,16 +233,20 @@ class Hub:
 
     def _give(self, topic: Topic, frame: bytes, position: int) -> None:
         """Put a frame into the outboxes of all readers who have room; ``position`` is where the others stay."""
-        given = 0
+        given, late = 0, []
         for reader in self._readers[topic]:
-            if not reader.full:
+            if reader.full:
+                self.counts.conflated += 1
+                self._behind.setdefault(reader, {}).setdefault(topic, position)
+            elif topic in self._behind.get(reader, ()):
+                late.append(reader)
+            else:
                 given += 1
                 if reader.put(frame):
                     self._outgoing.append(reader)
-            else:
-                self.counts.conflated += 1
-                self._behind.setdefault(reader, {}).setdefault(topic, position)
         self.counts.frames += given
+        for reader in late:
+            self.resume(reader)
 
     def send(self, reader: Reader, frame: bytes) -> None:
         """Give one reader a frame of its own, after those that wait for it."""

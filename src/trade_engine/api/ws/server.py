@@ -18,19 +18,23 @@ from trade_engine.api.schemas import OrderView, show_order
 from trade_engine.api.settings import ADDRESS, ORDERS, PUBLIC, QUERIES, StreamSettings
 from trade_engine.api.ws.accounts import Accounts
 from trade_engine.api.ws.commands import Auth
-from trade_engine.api.ws.connection import TOO_MANY, StreamConnection
-from trade_engine.api.ws.hub import Hub
+from trade_engine.api.ws.connection import EXPIRED, TOO_MANY, StreamConnection
+from trade_engine.api.ws.hub import Hub, Reader
 from trade_engine.api.ws.messages import encode
 from trade_engine.api.ws.session import Session
 from trade_engine.domain.enums import OrderStatus
-from trade_engine.domain.errors import InvalidRequest
+from trade_engine.domain.errors import EngineError, InvalidRequest, Unavailable
 from trade_engine.domain.orders import Order, Trade
+from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
 log = structlog.get_logger(__name__)
 
 _OPEN = [status.name for status in OrderStatus if status.is_open]
 _OPEN_ORDERS_MAX = 1_000
 _RECENT = 50
+#: How often connections that logged in by API key are looked at; their orders are checked each time.
+_KEYS_EVERY_S = 5.0
+_RESYNC_PAUSE_S = 0.5
 _MISSED_MAX = 1_000
 
 
@@ -105,11 +109,31 @@ class StreamServer:
 
     async def _look_after(self) -> None:
         loop = asyncio.get_running_loop()
+        keys_due = 0.0
         while True:
             await asyncio.sleep(min(1.0, self.settings.ping_s / 2))
             now = loop.time()
-            for connection in list(self._connections):
-                connection.look_after(now)
+            try:
+                for connection in list(self._connections):
+                    connection.look_after(now)
+                if now >= keys_due:
+                    keys_due = now + _KEYS_EVERY_S
+                    await self._close_revoked()
+            except Exception:
+                log.exception("connections could not be looked after")
+
+    async def _close_revoked(self) -> None:
+        """Close the connections whose API key is no longer good."""
+        for connection in list(self._connections):
+            session = connection.session
+            if session is None or session.principal is None or session.principal.key_id is None:
+                continue
+            try:
+                await self.require_live(session.principal)
+            except Unauthorized:
+                connection.close(EXPIRED, "the API key is revoked")
+            except Unavailable:
+                return
 
     # ---- the engine's word
 
@@ -132,11 +156,22 @@ class StreamServer:
             self.run(self._resync())
 
     async def _resync(self) -> None:
-        await self._read_trades(_MISSED_MAX)
-        again = self.accounts.restart()
-        for _, reader, channel in again:
-            if isinstance(reader, StreamConnection) and reader.session is not None:
-                await reader.session.show_private(channel)
+        """Tell what was missed, as soon as the database can be read."""
+        again: list[tuple[Reader, str]] | None = None
+        while not self._closing:
+            try:
+                await self._read_trades(_MISSED_MAX)
+                again = self.accounts.restart() if again is None else again
+                while again:
+                    reader, channel = again[-1]
+                    if isinstance(reader, StreamConnection) and reader.session is not None:
+                        await reader.session.show_private_again(channel)
+                    again.pop()
+            except (EngineError, *TRANSPORT_ERRORS) as error:
+                log.warning("what was missed cannot be told yet", error=repr(error))
+                await asyncio.sleep(_RESYNC_PAUSE_S)
+            else:
+                return
 
     async def _read_trades(self, count: int) -> None:
         """Take in the newest trades of each market that are not known yet."""
@@ -211,38 +246,57 @@ class StreamServer:
 
     # ---- who it is
 
-    async def login_of(self, headers: Headers, tokens: list[str], address: str) -> Principal | None:
+    def login_of(self, headers: Headers, tokens: list[str]) -> Principal | None:
         """Who a handshake speaks for; None if it brings no token.
 
         Raises:
             Unauthorized: the token is not good.
         """
-        del address
         given = headers.get_all("Authorization")
         if not given and not tokens:
             return None
         if len(given) + len(tokens) > 1:
             raise Unauthorized("UNAUTHORIZED", "give one token")
-        header = given[0] if given else f"Bearer {tokens[0]}"
-        return self.services.verifier.verify(header.encode(errors="replace"))
+        authenticator = self.services.authenticator
+        if given:
+            return authenticator.tokens.verify(given[0].encode(errors="replace"))
+        return authenticator.authenticate_token(tokens[0])
 
-    async def login(self, command: Auth, address: str) -> Principal:
+    async def login(self, command: Auth, client: str) -> Principal:
         """Who an ``auth`` command speaks for.
 
         Raises:
-            Unauthorized, Forbidden: the token or the signature is not good; InvalidRequest: neither is there.
+            Unauthorized, Forbidden: the token or the signature is not good; InvalidRequest: give one of them.
         """
-        del address
-        if command.token is None:
-            raise InvalidRequest("MISSING_FIELD", "give token, or api_key and a signature", field="token")
-        return self.services.verifier.verify(f"Bearer {command.token}".encode(errors="replace"))
+        authenticator = self.services.authenticator
+        if (command.token is None) == (command.api_key is None):
+            raise InvalidRequest("MISSING_FIELD", "give token, or api_key with its signature", field="token")
+        if command.token is not None:
+            return authenticator.authenticate_token(command.token)
+        return await authenticator.authenticate_signature(
+            command.api_key or "",
+            command.timestamp or "",
+            command.nonce or "",
+            command.signature or "",
+            command.recv_window,
+            "GET",
+            "/ws",
+            b"",
+            client,
+        )
 
-    def require_scope(self, principal: Principal, scope: str) -> None:
-        """Check an API key's scope.
+    async def require_live(self, principal: Principal) -> None:
+        """Refuse a login by an API key that was revoked meanwhile.
 
         Raises:
-            Forbidden: SCOPE_MISSING.
+            Unauthorized: INVALID_API_KEY; Unavailable: nobody can tell.
         """
+        ring = self.services.authenticator.keys
+        if principal.key_id is None or ring is None:
+            return
+        found = await ring.find(principal.key_id)
+        if found is None or found[0].revoked_us:
+            raise Unauthorized("INVALID_API_KEY", "the API key is revoked", field="api_key")
 
     async def take_order_request(self, user_id: str, address: str) -> None:
         """Count an order request against the limits that REST counts, too.

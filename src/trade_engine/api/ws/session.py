@@ -6,12 +6,13 @@ is acknowledged after its commit, as over REST.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from starlette.requests import Request
 
+from trade_engine.api.auth.authenticator import require_scope
 from trade_engine.api.auth.tokens import TRADER, Principal
 from trade_engine.api.call import Call
 from trade_engine.api.limits import Demand, LocalLimits
@@ -49,6 +50,7 @@ MARKET_CHANNELS: Final = ("trades", "ticker", "candles", "depth", "book")
 #: Levels a ``depth`` subscription may be limited to.
 LEVELS: Final = (5, 10, 20, 50)
 _UNREADABLE_MAX: Final = 10
+_YEAR_10000_S: Final = 253_402_300_800
 #: Beyond so many orders of a connection, those that ended are forgotten.
 _PLACED_MAX: Final = 1_000
 
@@ -127,7 +129,7 @@ class Session:
             after()
 
     async def _carry_out(self, op: str, command: Command) -> None:
-        after: Callable[[], Awaitable[None]] | None = None
+        after: Callable[[], None] | None = None
         try:
             if isinstance(command, Auth):
                 content = await self._login(command)
@@ -143,7 +145,7 @@ class Session:
             frame = failure_frame(op, command.id, EngineError("INTERNAL_ERROR", "a fault of the server"))
         self._connection.send(frame)
         if after is not None:
-            await after()
+            after()
 
     # ---- login
 
@@ -158,13 +160,13 @@ class Session:
             raise Unauthorized("UNAUTHORIZED", "log in first: auth, or a token with the handshake")
         if TRADER not in principal.roles:
             raise Forbidden("FORBIDDEN", f"the login lacks the role {TRADER}", field="roles")
-        self._server.require_scope(principal, scope)
+        require_scope(principal, scope)
         return principal
 
     async def _login(self, command: Auth) -> dict[str, Any]:
         address = self._connection.address
         try:
-            principal = await self._server.login(command, address)
+            principal = await self._server.login(command, self._connection.client)
         except Unauthorized:
             await self._server.take_public_request(address)
             raise
@@ -173,13 +175,15 @@ class Session:
         elif principal.user_id != self.principal.user_id:
             raise Forbidden("FORBIDDEN", "the connection belongs to another user", field="token")
         self.principal = principal
-        return {"user_id": principal.user_id, "expires_at": show_time(int(principal.expires_s * 1e6))}
+        ends = show_time(int(principal.expires_s * 1e6)) if principal.expires_s < _YEAR_10000_S else None
+        return {"user_id": principal.user_id, "expires_at": ends}
 
     # ---- orders
 
     async def _order_command(self, command: Command) -> Any:
         """Carry an order command out, by the handler of the REST route that does the same."""
         principal = self._trader("trade")
+        await self._server.require_live(principal)
         await self._server.take_order_request(principal.user_id, self._connection.address)
         if isinstance(command, Place):
             answer = await orders.place(self._call(principal, bytes(command.order)))
@@ -248,30 +252,39 @@ class Session:
             detail = shown["levels"] = command.levels
         return (channel, symbol, detail), shown
 
-    async def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], Awaitable[None]]]:
+    async def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], None]]:
+        """What to answer, and what to do after the answer."""
         channel = command.channel
-        user_id = self._trader("read").user_id
+        principal = self._trader("read")
+        await self._server.require_live(principal)
         self._room_for_one(channel in self._private)
-        await self._server.take_query(user_id, self._connection.address)
+        await self._server.take_query(principal.user_id, self._connection.address)
         self._private.add(channel)
-        return {"channel": channel}, lambda: self.show_private(channel)
-
-    async def show_private(self, channel: str) -> None:
-        """Begin a private channel (again): its snapshot first."""
-        principal = self.principal
-        if principal is None or channel not in self._private:
-            return
-        accounts, user_id = self._server.accounts, principal.user_id
-        accounts.subscribe(user_id, channel, self._connection)
+        self._server.accounts.subscribe(principal.user_id, channel, self._connection)
         try:
-            if channel == BALANCES:
-                await accounts.balances_snapshot(user_id, self._connection)
-            else:
-                rows = [] if channel == FILLS else await self._server.open_orders(user_id)
-                accounts.snapshot(user_id, channel, self._connection, rows)
-        except EngineError as error:
-            log.info("a snapshot cannot be told", channel=channel, reason=error.code)
-            self._connection.close(1013, "a dependency is away: try again")
+            rows = await self._read_private(channel, principal.user_id)
+        except EngineError:
+            self._stop_private(channel)
+            raise
+        return {"channel": channel}, lambda: self._begin_private(channel, rows)
+
+    async def show_private_again(self, channel: str) -> None:
+        """Begin a private channel again, which the accounts have set back.
+
+        Raises:
+            EngineError: a dependency is away.
+        """
+        if self.principal is not None and channel in self._private:
+            self._begin_private(channel, await self._read_private(channel, self.principal.user_id))
+
+    async def _read_private(self, channel: str, user_id: str) -> Any:
+        if channel == BALANCES:
+            return await self._server.accounts.balances(user_id)
+        return [] if channel == FILLS else await self._server.open_orders(user_id)
+
+    def _begin_private(self, channel: str, rows: Any) -> None:
+        if self.principal is not None:
+            self._server.accounts.snapshot(self.principal.user_id, channel, self._connection, rows)
 
     def _stop_private(self, channel: str) -> None:
         self._private.discard(channel)
