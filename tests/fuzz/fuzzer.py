@@ -60,6 +60,8 @@ async def fuzz(
         "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
         "PYTHONPATH": os.pathsep.join(("src", ".")),
         "FUZZ_ANSWERS": str(answers),
+        "FUZZ_URL": url,
+        "FUZZ_TOKEN": token,
     }
     process = await asyncio.create_subprocess_exec(
         *command, cwd=_ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

@@ -7,6 +7,8 @@ from trade_engine.bootstrap import TradeEngine
 
 #: The market of the examples in the API's description.
 SYMBOL = "BTC/USDT"
+#: The market that operators change, halt and close.
+OPERATED = "ETH/USDT"
 
 
 async def furnished(engine: TradeEngine, http: httpx.AsyncClient) -> tuple[str, str]:
@@ -20,7 +22,8 @@ async def furnished(engine: TradeEngine, http: httpx.AsyncClient) -> tuple[str, 
     await trader.order(SYMBOL, "BUY", "0.5", "50100.00")
     await venue.settled()
     await engine.settlement.pause()
-    await trader.order(SYMBOL, "BUY", "0.2", "50100.00")
+    for _ in range(20):
+        await trader.order(SYMBOL, "BUY", "0.01", "50100.00")
     await engine.pool.execute("UPDATE settlement_instructions SET status = 'FAILED', last_reason = 'planted'")
     await engine.settlement.resume()
     await trader.order(SYMBOL, "BUY", "0.1", "49000.00")
