@@ -29,6 +29,8 @@ def engine_config(database_url: str, more: Mapping[str, Any] | None = None) -> C
         "rate_limit.address_per_s": 0,
         "rate_limit.public_per_s": 0,
         "settlement.retry_backoff_ms": 10,
+        # A machine that is busy must not make the wallet look away; what that does has tests of its own.
+        "wallet.reserve_timeout_ms": 10_000,
     }
     return load_config(None, flags | dict(more or {}), {})
 

@@ -39,6 +39,7 @@ def _server(data_dir: Path, *words: str, failpoints: str = "") -> Iterator[tuple
         "TRADE_ENGINE_FAILPOINTS": failpoints,
         "TRADE_ENGINE__SERVER__WEBSOCKET_PORT": "0",
         "TRADE_ENGINE__SERVER__METRICS_PORT": "0",
+        "TRADE_ENGINE__WALLET__RESERVE_TIMEOUT_MS": "10000",
         "TRADE_ENGINE__RATE_LIMIT__ORDERS_PER_S": "0",
         "TRADE_ENGINE__RATE_LIMIT__QUERIES_PER_S": "0",
     }
