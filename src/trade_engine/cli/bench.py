@@ -83,9 +83,9 @@ def latency_command(rate: int, seconds: float, users: int, seed: int, *, as_json
 @bench.command("fanout")
 @click.option("--subscribers", default=1_000, show_default=True, type=click.IntRange(2, 10_000))
 @click.option("--stalled", default=200, show_default=True, type=click.IntRange(1, 9_999), help="Of them, at times.")
-@click.option("--rate", default=50, show_default=True, type=click.IntRange(2, 5_000), help="Orders a second.")
+@click.option("--rate", default=80, show_default=True, type=click.IntRange(2, 5_000), help="Orders a second.")
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(3, 600), help="How long.")
-@click.option("--fill", default=90.0, show_default=True, type=click.FloatRange(0, 600), help="Stalled before counting.")
+@click.option("--fill", default=30.0, show_default=True, type=click.FloatRange(0, 600), help="Stalled before counting.")
 @json_option
 def fanout_command(subscribers: int, stalled: int, rate: int, seconds: float, fill: float, *, as_json: bool) -> None:
     """Market data to many WebSocket subscribers, some of whom stall, against a server of its own."""

@@ -213,3 +213,28 @@ async def live(trader: Trader, but: list[str]) -> set[str]:
         assert time.monotonic() < until, "orders outlive their connection"
         await asyncio.sleep(0.02)
     return found
+
+
+async def test_private_messages_left_unread_end_that_connection_alone(start: Start) -> None:
+    small = {"websocket__private_bytes": 8192, "websocket__buffer_bytes": 1024, "websocket__socket_bytes": 4096}
+    async with start(**small) as venue:
+        symbol, port = venue.market(), venue.running.websocket.port
+        trader = await rich(venue, symbol)
+        token = bearer(trader)
+        async with (
+            client(port, token, receive_buffer=4096) as stalled,
+            client(port, token) as first,
+            client(port, token) as second,
+        ):
+            for link in (stalled, first, second):
+                await link.do("subscribe", channel="orders")
+            stalled.pause()
+            placed = []
+            while venue.running.streams.connections == 3:
+                assert len(placed) < 2000, "nothing ends it"
+                placed.append((await trader.order(symbol, "BUY", "0.001", "10.00"))[0]["id"])
+                await trader.cancel(placed[-1])
+            for link in (first, second):
+                await link.until(lambda link=link: len(link.messages["orders", None]) > 2 * len(placed))
+                told = [message["data"]["id"] for message in checked(link, "orders")]
+                assert told == [order_id for order_id in placed for _ in range(2)]

@@ -48,7 +48,10 @@ class StreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._wire = ServerProtocol(max_size=self._settings.max_message_bytes)
         self._parts: list[bytes] = []
+        #: Frames that wait, shared with other readers, and their bytes; while the socket takes no more they stay here.
         self._outbox: list[bytes] = []
+        self._waiting_bytes = 0
+        self._blocked = False
         self._ping_at = self._loop.time() + self._settings.ping_s
         self._pong_due: float | None = None
         self._full_since: float | None = None
@@ -63,7 +66,8 @@ class StreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._settings.buffer_bytes)
+        # What the kernel does not take waits in the outbox, where a frame exists once for all its readers.
+        self._transport.set_write_buffer_limits(high=0)
         # Left to itself the kernel keeps megabytes for a reader that stalls, and all of it is old when it reads on.
         raw: socket.socket = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.socket_bytes)
@@ -85,15 +89,16 @@ class StreamConnection(asyncio.Protocol):
         self._write_wire()
 
     def pause_writing(self) -> None:
-        """The buffer is full: the hub skips this connection until it has room."""
-        self.full = True
-        self._full_since = self._loop.time()
+        """The kernel takes no more: frames stay in the outbox."""
+        self._blocked = True
 
     def resume_writing(self) -> None:
         """There is room again."""
-        self.full = False
+        self._blocked = False
+        was_full, self.full = self.full, False
         self._full_since = None
-        if not self._ended:
+        self.flush()
+        if was_full and not self._ended:
             self._server.hub.resume(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -164,16 +169,34 @@ class StreamConnection(asyncio.Protocol):
     def put(self, frame: bytes) -> bool:
         """Add to the outbox; whether it was empty."""
         self._outbox.append(frame)
+        self._waiting_bytes += len(frame)
+        if self._blocked and self._waiting_bytes > self._settings.buffer_bytes:
+            self._overflow()
         return len(self._outbox) == 1
 
+    def _overflow(self) -> None:
+        """The outbox is full: the hub skips this connection until it has room."""
+        if not self.full:
+            self.full = True
+            self._full_since = self._loop.time()
+        if self._waiting_bytes > self._settings.private_bytes:
+            self._drop()
+            self._loop.call_soon(self.close, TOO_SLOW, "private messages wait unread")
+
     def flush(self) -> None:
-        """Write the outbox."""
+        """Write the outbox, unless the socket takes no more: then it is written when there is room."""
+        if not self._blocked and self._outbox:
+            self._write_outbox()
+
+    def _write_outbox(self) -> None:
         frames = b"".join(self._outbox)
-        self._outbox.clear()
+        self._drop()
         if self._wire.state is State.OPEN and not self._transport.is_closing():
             self._transport.write(frames)
-            if self.full and self._transport.get_write_buffer_size() > self._settings.private_bytes:
-                self.close(TOO_SLOW, "private messages wait unread")
+
+    def _drop(self) -> None:
+        self._outbox.clear()
+        self._waiting_bytes = 0
 
     def send(self, frame: bytes) -> None:
         """Give it a frame of its own."""
@@ -194,7 +217,7 @@ class StreamConnection(asyncio.Protocol):
     def close(self, code: int, reason: str) -> None:
         """Say goodbye; a client that does not answer is cut off."""
         if self._outbox:
-            self.flush()
+            self._write_outbox()
         if self._wire.state is State.OPEN:
             self._wire.send_close(code, reason)
             self._write_wire()
