@@ -229,12 +229,13 @@ async def test_private_messages_left_unread_end_that_connection_alone(start: Sta
             for link in (stalled, first, second):
                 await link.do("subscribe", channel="orders")
             stalled.pause()
-            placed = []
+            placed: list[str] = []
             while venue.running.streams.connections == 3:
                 assert len(placed) < 2000, "nothing ends it"
                 placed.append((await trader.order(symbol, "BUY", "0.001", "10.00"))[0]["id"])
                 await trader.cancel(placed[-1])
             for link in (first, second):
-                await link.until(lambda link=link: len(link.messages["orders", None]) > 2 * len(placed))
+                messages = link.messages["orders", None]
+                await link.until(lambda: len(messages) > 2 * len(placed))  # noqa: B023
                 told = [message["data"]["id"] for message in checked(link, "orders")]
                 assert told == [order_id for order_id in placed for _ in range(2)]
