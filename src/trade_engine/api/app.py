@@ -6,8 +6,8 @@ The steps are one function, so that the common case costs little; Starlette find
 """
 
 import asyncio
+import random
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -61,6 +61,8 @@ _WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
 _DRAIN: Final = 16
+#: Request ids need to differ, not to be secret; the system's randomness is a call into the kernel for each.
+_RANDOM: Final = random.Random()  # noqa: S311
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
@@ -310,7 +312,7 @@ def _request_id(headers: Headers) -> str:
         text = given.decode()
         if text.isprintable() and '"' not in text and "\\" not in text:
             return text
-    return uuid.uuid4().hex
+    return f"{_RANDOM.getrandbits(128):032x}"
 
 
 def _content(answer: Answer, request_id: str) -> bytes:
