@@ -95,9 +95,18 @@ async def demo(database_url: str, tmp_path: Path) -> AsyncIterator[Demo]:
         await running.stop()
 
 
+def tool(name: str) -> str:
+    """Where a program is; without it the test is skipped, except in CI."""
+    found = shutil.which(name)
+    if found is None:
+        if os.environ.get("CI") == "true":
+            raise FileNotFoundError(name)
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
 async def test_first_order_with_curl_and_the_command_line(demo: Demo) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("no curl")
+    tool("curl")
     _, with_curl, with_commands = blocks(FIRST_ORDER, "sh")
     printed = await demo.run("sh", "-eu", "-c", with_curl)
     assert printed.count('{"success":true') == 4
@@ -115,9 +124,7 @@ async def test_first_order_in_python(demo: Demo) -> None:
 
 
 async def test_first_order_in_javascript(demo: Demo, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node")
+    node = tool("node")
     (program,) = blocks(FIRST_ORDER, "js")
     words = ["--no-warnings", "--experimental-websocket", "--input-type=module", "-e", program]
     printed = await demo.run(node, *words)

@@ -3,7 +3,7 @@
 import msgspec
 
 from trade_engine.api.call import Answer, Call, whole_number
-from trade_engine.api.rest.orders import _cursor
+from trade_engine.api.rest.orders import order_cursor
 from trade_engine.api.schemas import show_candle, show_own_trade, show_trade
 from trade_engine.api.shapes import Amount, Asset, FeeAssetWord, Signed, StateWord, Symbol
 from trade_engine.api.times import LATEST_US, read_time
@@ -70,7 +70,8 @@ class BookView(msgspec.Struct):
     sequence: int
 
 
-def _show_market(market: Market) -> MarketView:
+def show_market(market: Market) -> MarketView:
+    """A market as everybody sees it."""
     return MarketView(
         symbol=market.symbol,
         base=market.base,
@@ -95,7 +96,7 @@ async def list_markets(call: Call) -> Answer:
 
     Each with its rules.
     """
-    return Answer([_show_market(market) for market in call.services.engine.markets.values()])
+    return Answer([show_market(market) for market in call.services.engine.markets.values()])
 
 
 async def get_market(call: Call) -> Answer:
@@ -103,7 +104,7 @@ async def get_market(call: Call) -> Answer:
 
     Its rules: ticks, lots, limits and fees.
     """
-    return Answer(_show_market(call.services.market(call.path("symbol"))))
+    return Answer(show_market(call.services.market(call.path("symbol"))))
 
 
 async def ticker(call: Call) -> Answer:
@@ -204,7 +205,7 @@ async def list_trades(call: Call) -> Answer:
         market_id=market_id,
         start_us=start,
         end_us=end,
-        before=_cursor(given.get("cursor")),
+        before=order_cursor(given.get("cursor")),
         limit=limit + 1,
     )
     page = trades[:limit]

@@ -7,12 +7,13 @@ import msgspec
 from trade_engine.api.call import Answer, Call
 from trade_engine.api.parameters import whole
 from trade_engine.api.rest.audited import audited
+from trade_engine.api.rest.market import MarketView, show_market
 from trade_engine.api.rest.orders import decode
-from trade_engine.api.shapes import Amount, AmountText, Asset, FeeAssetWord, ReasonText, StateWord, Symbol, text
+from trade_engine.api.shapes import AmountText, FeeAssetWord, ReasonText, StateWord, text
 from trade_engine.domain.enums import FeeAsset, MarketState
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market, MarketError
-from trade_engine.domain.scale import ScaleError, format_units, parse_units
+from trade_engine.domain.scale import ScaleError, parse_units
 
 #: Amounts in units of 1e-8, by their names in the body and in ``Market``.
 _AMOUNTS: Final = ("tick_size", "lot_size", "min_quantity", "max_quantity", "min_notional", "maker_fee", "taker_fee")
@@ -68,25 +69,10 @@ class MarketStateBody(msgspec.Struct, forbid_unknown_fields=True):
     reason: ReasonText
 
 
-class AdminMarketView(msgspec.Struct):
+class AdminMarketView(MarketView):
     """A market with everything that an operator may set."""
 
-    symbol: Symbol
-    base: Asset
-    quote: Asset
-    state: StateWord
-    tick_size: Amount
-    lot_size: Amount
-    min_quantity: Amount
-    max_quantity: Amount
-    min_notional: Amount
-    price_band: Amount
-    max_slippage: Amount
-    max_open_orders: int
     max_fills: int
-    maker_fee: Amount
-    taker_fee: Amount
-    fee_asset: FeeAssetWord
 
 
 _list_decoder = msgspec.json.Decoder(ListMarketBody)
@@ -218,15 +204,4 @@ def _invalid(field: str, message: str, provided: str | None) -> InvalidRequest:
 
 
 def _show(market: Market) -> AdminMarketView:
-    return AdminMarketView(
-        symbol=market.symbol,
-        base=market.base,
-        quote=market.quote,
-        state=market.state.name,
-        price_band=format_units(market.price_band_ppm * _PPM),
-        max_slippage=format_units(market.max_slippage_ppm * _PPM),
-        max_open_orders=market.max_open_orders,
-        max_fills=market.max_fills,
-        fee_asset=market.fee_asset.name,
-        **{name: format_units(getattr(market, name)) for name in _AMOUNTS},
-    )
+    return AdminMarketView(**msgspec.structs.asdict(show_market(market)), max_fills=market.max_fills)

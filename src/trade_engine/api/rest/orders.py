@@ -187,7 +187,7 @@ async def list_orders(call: Call) -> Answer:
         side=_choice("side", side, [s.name for s in Side]) if side is not None else None,
         start_us=read_time(given["start_time"], "start_time") if "start_time" in given else None,
         end_us=read_time(given["end_time"], "end_time") if "end_time" in given else None,
-        before=_cursor(given.get("cursor")),
+        before=order_cursor(given.get("cursor")),
         limit=limit + 1,
     )
     page = orders[:limit]
@@ -211,7 +211,12 @@ def _choice(field: str, text: str, words: list[str]) -> str:
     return text.upper()
 
 
-def _cursor(text: str | None) -> str | None:
+def order_cursor(text: str | None) -> str | None:
+    """The id that a page of orders or trades begins after.
+
+    Raises:
+        InvalidRequest: INVALID_CURSOR, it is no id.
+    """
     if text is None:
         return None
     cursor = canonical_uuid(text)
