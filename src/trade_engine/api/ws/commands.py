@@ -78,7 +78,8 @@ class CancelOnDisconnect(Command, tag="cancel_on_disconnect"):
 COMMANDS: Final = (
     Ping, Auth, Subscribe, Unsubscribe, Place, Cancel, Amend, CancelAll, CancelOnDisconnect,
 )  # fmt: skip
-OPS: Final = tuple(str(kind.__struct_config__.tag) for kind in COMMANDS)
+_FIELDS: Final = {str(kind.__struct_config__.tag): kind.__struct_fields__ for kind in COMMANDS}
+OPS: Final = tuple(_FIELDS)
 
 
 class _Head(msgspec.Struct):
@@ -135,7 +136,8 @@ def _explain(message: bytes, why: str) -> UnreadableCommand:
             "UNKNOWN_COMMAND", f"op must be one of {', '.join(OPS)}", field="op", provided=provided
         )  # fmt: skip
     elif "unknown field" in why:
-        error = InvalidRequest("UNKNOWN_FIELD", f"there is no field {field[:100]}", field=field[:100])
+        hint = f"there is no field {field[:100]}: {op} takes {', '.join(_FIELDS[op])}"
+        error = InvalidRequest("UNKNOWN_FIELD", hint, field=field[:100])
     elif "missing required field" in why:
         error = InvalidRequest("MISSING_FIELD", f"the field {field} is missing", field=field)
     else:
