@@ -11,4 +11,4 @@ def test_an_unknown_field_is_named_with_those_there_are() -> None:
     assert (caught.value.op, caught.value.command_id) == ("place", 7)
     assert caught.value.error.code == "UNKNOWN_FIELD"
     assert caught.value.error.details["field"] == "symbol"
-    assert caught.value.error.message == "there is no field symbol: place takes id, order"
+    assert caught.value.error.message == "there is no field symbol: place takes order, id"
