@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants sanitize \
-	fault fuzz format bench clean
+.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants planted sanitize \
+	fault survive bystander fuzz format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,11 +47,12 @@ install-dev: $(VENV)/.locked-dev install
 run: install ## Start the engine with funded demo users (DATA_DIR=./data)
 	@$(BIN)/trade-engine serve --demo --data-dir $(DATA_DIR)
 
+WORKERS ?= 2
 test: install-dev check ## Run all checks and tests, and demand 80 % coverage in every package
 	@$(BIN)/python -m coverage erase
 	@if [ "$$CI" = true ] && command -v clang++ >/dev/null; then $(MAKE) sanitize; fi
 	@if grep -rqs "mark\.bulk" tests; then $(BIN)/python -m pytest -m bulk $(PYTEST_ARGS); fi
-	$(BIN)/python -m pytest -m "not bulk" --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not bulk" -n $(WORKERS) --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
 	@$(BIN)/python scripts/check_coverage.py
 
 check: lint types layers tidy ## Lint, type check, layers and the tidy test
@@ -79,6 +80,9 @@ differential: install-dev ## Drive both books with N random commands and compare
 mutants: install-dev ## Plant bugs in a copy of the core, one by one, and demand that a test catches each
 	@$(BIN)/python -m tests.mutants.run
 
+planted: install-dev ## Plant falsifications in copies of a real database and demand that each is told, and where
+	@PYTHONPATH=.:src $(BIN)/python -m tests.planted.run 2>/dev/null
+
 FUZZ_CASES ?= 20000
 fuzz: install-dev ## Fuzz the running REST API by its own description (FUZZ_CASES=20000, FUZZ_SEED=)
 	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -q -s tests/fuzz -k no_fault
@@ -97,6 +101,13 @@ bench: install ## Measure the core and the whole path
 
 fault: install-dev ## Mistreat the line between engine and wallet under load, and account for every unit (FAULT_ARGS=)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
+
+bystander: install ## Trade a little beside each attack of strangers and customers, and print how long that takes
+	@$(BIN)/trade-engine bench bystander $(BYSTANDER_ARGS)
+
+SURVIVE_ROUNDS ?= 60
+survive: install-dev ## Kill, stop, hang and flood a real engine and its database under load (SURVIVE_ROUNDS=60, SEED=)
+	@PYTHONPATH=. SURVIVE_ROUNDS=$(SURVIVE_ROUNDS) SEED=$(SEED) $(BIN)/python -m tests.survive.run
 
 clean: ## Remove what was built and installed, not the data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

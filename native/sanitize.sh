@@ -5,7 +5,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 out="$root/build/sanitize"
 core="$root/native/src/book.cpp $root/native/src/book_state.cpp $root/native/src/checks.cpp
-      $root/native/src/recovery.cpp $root/native/src/taker.cpp"
+      $root/native/src/recovery.cpp $root/native/src/taker.cpp $root/native/src/triggers.cpp"
 flags="-std=c++20 -O1 -g -Wall -Wextra -fno-omit-frame-pointer -fno-sanitize-recover=all"
 mkdir -p "$out"
 

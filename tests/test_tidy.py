@@ -6,10 +6,12 @@ What ruff, mypy and import-linter check is not repeated here.
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -42,6 +44,22 @@ INJECTED: Final = ("sequencer",)
 SOURCES_OF_TIME: Final = {"sequencer/clock.py"}
 RAW: Final = {"time", "random", "secrets", "uuid", "uuid_utils"}
 RAW_CALLS: Final = {"now", "utcnow", "today", "urandom", "time_ns", "monotonic", "perf_counter", "uuid4", "uuid7"}
+
+#: What nothing in src/ uses, and why it stays.
+KEPT: Final = {
+    "EmbeddedPostgres.home": "where the server keeps its files, which tests look into",
+    "Acceptor.wait_closed": "uvicorn ends what listens for it as it ends a server of asyncio",
+    "Failpoints.disarm": "a drill ends what it began",
+    "Book.orders_at": "what a book shows of itself, for the tests of both books",
+    "Book.dump": "the snapshot that load reads",
+    "MemoryStore.plan": "what tests and simulation have go wrong",
+    "MemoryStore.go_on": "as MemoryStore.plan",
+    "MemoryStore.seize": "as MemoryStore.plan",
+    "_Readings.describe": "prometheus_client asks a collector for it, if it is there",
+}
+#: How a module writes to the log.
+LOGGERS: Final = {"log", "self._log", "logger", "logging"}
+LOG_METHODS: Final = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 @cache
@@ -161,6 +179,58 @@ def mentions(path: Path) -> set[str]:
     return found
 
 
+def imports(path: Path, modules: Collection[str]) -> set[str]:
+    """The modules that a module imports, anywhere in it, for its types too; a package if it names nothing below."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            below = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(full if full in modules else node.module for full in below.values())
+    return found.intersection(modules) - {module_name(path)}
+
+
+def circles(links: Mapping[str, Collection[str]]) -> list[set[str]]:
+    """What leads to itself, together (Tarjan)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    waiting: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(name: str) -> None:
+        number[name] = lowest[name] = len(number)
+        waiting.append(name)
+        for other in links[name]:
+            if other not in number:
+                visit(other)
+            if other in waiting:
+                lowest[name] = min(lowest[name], lowest[other])
+        if lowest[name] == number[name]:
+            at = waiting.index(name)
+            circle = set(waiting[at:])
+            del waiting[at:]
+            if len(circle) > 1:
+                found.append(circle)
+
+    for name in sorted(links):
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_a_circle_is_seen() -> None:
+    links = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "e"}, "e": {"d"}, "f": set()}
+    assert circles(links) == [{"b", "c"}, {"d", "e"}]
+
+
+def test_no_modules_import_each_other() -> None:
+    """Neither to run nor for types: of two modules that need each other, one says by a Protocol what it needs."""
+    modules = {module_name(path): path for path in python_files() if path.is_relative_to(SOURCE)}
+    found = circles({name: imports(path, modules.keys()) for name, path in modules.items()})
+    assert not found, "\n" + "\n".join(", ".join(sorted(circle)) for circle in found)
+
+
 def test_every_module_is_reached_from_the_command_line() -> None:
     modules = {module_name(path): path for path in python_files() if path.is_relative_to(SOURCE)}
     roots = [name for name in modules if name in ("trade_engine.cli", "trade_engine.client") or "__main__" in name]
@@ -175,6 +245,144 @@ def test_every_module_is_reached_from_the_command_line() -> None:
         waiting.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
     dead = sorted(modules.keys() - reached)
     assert not dead, "\n" + "\n".join(dead)
+
+
+class Declaration(NamedTuple):
+    path: Path
+    #: The class it is a method of, if it is one.
+    owner: str
+    name: str
+    first: int
+    last: int
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+
+class Use(NamedTuple):
+    path: Path
+    line: int
+    #: After a dot or in a text: it may mean a method. Otherwise it is a name of this module, defined or imported here.
+    loose: bool
+
+
+def is_command(node: ast.AST) -> bool:
+    """Whether it is registered by a decorator such as ``@group.command()``."""
+    decorators = getattr(node, "decorator_list", [])
+    return any(
+        isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute) and d.func.attr == "command" for d in decorators
+    )
+
+
+def declarations(path: Path) -> Iterator[Declaration]:
+    """Functions, classes and constants of a module, and methods of its classes."""
+    for node in ast.walk(tree(path)):
+        owner = node.name if isinstance(node, ast.ClassDef) else ""
+        for part in node.body if isinstance(node, ast.Module | ast.ClassDef) else ():
+            names: list[str] = []
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [] if is_command(part) else [part.name]
+            elif not owner and isinstance(part, ast.ClassDef):
+                names = [part.name]
+            elif not owner and isinstance(part, ast.Assign | ast.AnnAssign):
+                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+            for name in names:
+                if not name.startswith("__"):
+                    yield Declaration(path, owner, name, part.lineno, part.end_lineno or part.lineno)
+
+
+def uses(path: Path) -> Iterator[tuple[str, Use]]:
+    """Every mention of a name: as a name, after a dot, or in a text that could be one or is made of them."""
+    module = tree(path)
+    texts = [node.value for node in ast.walk(module) if isinstance(node, ast.Expr)]
+    texts += [
+        node.value for node in module.body if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets[0])
+    ]
+    silent = {id(part) for text in texts if isinstance(text, ast.Constant | ast.List) for part in ast.walk(text)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            yield node.id, Use(path, node.lineno, loose=False)
+        elif isinstance(node, ast.Attribute):
+            yield node.attr, Use(path, node.lineno, loose=True)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+            if re.fullmatch(r"[\w\[\], |.:]+", node.value):
+                yield from ((word, Use(path, node.lineno, loose=True)) for word in re.findall(r"\w+", node.value))
+
+
+@cache
+def imported(path: Path) -> set[str]:
+    return {alias.name for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+def keeps_a_foreign_promise(declaration: Declaration) -> bool:
+    """Whether a method overrides one of a class that is not ours: a library calls it."""
+    owner = getattr(import_module(module_name(declaration.path)), declaration.owner, object)
+    return any(
+        declaration.name in vars(base) for base in owner.__mro__ if not base.__module__.startswith("trade_engine")
+    )
+
+
+def test_nothing_is_declared_that_nothing_uses() -> None:
+    """By name, within src/: what only tests use is the tests' own.  Its own body is no use of a thing."""
+    sources = [path for path in python_files() if path.is_relative_to(SOURCE)]
+    known: dict[str, list[Use]] = defaultdict(list)
+    for path in sources:
+        for name, use in uses(path):
+            known[name].append(use)
+
+    def is_used(declared: Declaration) -> bool:
+        for use in known[declared.name]:
+            if use.path == declared.path and declared.first <= use.line <= declared.last:
+                continue
+            if use.loose or (not declared.owner and (use.path == declared.path or declared.name in imported(use.path))):
+                return True
+        return False
+
+    dead = [each for path in sources for each in declarations(path) if not is_used(each)]
+    promised = {name.partition(".")[2] for name in KEPT if "." in name}
+    found = [
+        f"{short(each.path)}:{each.first}: {each.full_name}"
+        for each in dead
+        if each.full_name not in KEPT and not (each.owner and (each.name in promised or keeps_a_foreign_promise(each)))
+    ]
+    assert not found, "\n" + "\n".join(found)
+    assert KEPT.keys() <= {each.full_name for each in dead}
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """What the client's users see may be named as what it stands for in the engine."""
+    exported = set(import_module("trade_engine.client").__all__)
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in python_files():
+        if path.is_relative_to(SOURCE):
+            public = exported if path.is_relative_to(SOURCE / "trade_engine" / "client") else set()
+            for node in ast.walk(tree(path)):
+                if isinstance(node, ast.ClassDef) and node.name not in public:
+                    places[node.name].append(f"{short(path)}:{node.lineno}")
+    shared = [f"{name}: {', '.join(found)}" for name, found in places.items() if len(found) > 1]
+    assert not shared, "\n" + "\n".join(shared)
+
+
+def logged_events(path: Path) -> Iterator[tuple[int, ast.expr | None]]:
+    """Where the module logs a line, and what it calls it."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOG_METHODS:
+            if ast.unparse(node.func.value) in LOGGERS:
+                yield node.lineno, node.args[0] if node.args else None
+
+
+def test_log_lines_have_fixed_names() -> None:
+    """Snake case, and the same for every line of its kind: what differs is a field, which can be searched for."""
+    places = [(path, *event) for path in python_files() if path.is_relative_to(SOURCE) for event in logged_events(path)]
+    found = [
+        f"{short(path)}:{line}: {ast.unparse(name) if name else 'no name'}"
+        for path, line, name in places
+        if not (isinstance(name, ast.Constant) and re.fullmatch(r"[a-z0-9]+(?:_[a-z0-9]+)*", str(name.value)))
+    ]
+    assert len(places) > 50
+    assert not found, "\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("package", [*DETERMINISTIC, *INJECTED])

@@ -4,6 +4,7 @@
 // Used by the fuzzer, which looks for the bytes, and by the tests, which draw them.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -67,7 +68,7 @@ class Player {
         c.sequence = ++sequence_;
         c.time_us = time_us_ += what & 3;
         c.market_id = what == 255 ? 2 : 1;
-        c.order_id = 1 + bytes_.small(sequence_ > 40 ? 39 : sequence_) + std::max<i64>(0, sequence_ - 40);
+        c.order_number = 1 + bytes_.small(sequence_ > 40 ? 39 : sequence_) + std::max<i64>(0, sequence_ - 40);
         switch (what >> 2 & 15) {
             case 0: c.kind = static_cast<u8>(CommandKind::CANCEL); break;
             case 1:
@@ -77,6 +78,13 @@ class Player {
             case 2:
             case 3: amend(c); break;
             case 4: rare(c, bytes_.byte()); break;
+            case 5:
+            case 6:
+                if (book_->triggers_due())
+                    c.kind = static_cast<u8>(CommandKind::TRIGGER);
+                else
+                    place(c);
+                break;
             default: place(c);
         }
         return c;
@@ -84,7 +92,7 @@ class Player {
 
     void place(Command& c) {
         c.kind = static_cast<u8>(CommandKind::PLACE);
-        c.order_id = sequence_;
+        c.order_number = sequence_;
         const u8 shape = bytes_.byte(), more = bytes_.byte();
         c.side = shape & 1;
         c.type = shape >> 1 & 8 ? LIMIT : shape >> 1 & 3;
@@ -107,8 +115,8 @@ class Player {
     // Mostly to an order that it can be linked to.
     void link(Command& c) {
         const u8 how = bytes_.byte();
-        c.linked_id = how < 240 ? sequence_ - 1 - (how & 3) : bytes_.near(sequence_ - 1, 3);
-        if (const Order* first_leg = find(c.linked_id); first_leg != nullptr && how < 240) {
+        c.linked_number = how < 240 ? sequence_ - 1 - (how & 3) : bytes_.near(sequence_ - 1, 3);
+        if (const Order* first_leg = find(c.linked_number); first_leg != nullptr && how < 240) {
             c.user = first_leg->user;
             c.side = first_leg->side;
         }
@@ -145,6 +153,7 @@ class Player {
             c.quantity = what & 4 ? bytes_.near(500, 100) : 0;
             c.display = what & 8 ? bytes_.near(10, 9) : 0;
             c.max_notional = what & 16 ? bytes_.near(4, 4) : 0;
+            c.flags = bytes_.small(2);
         } else {
             c.kind = what;
         }
@@ -166,7 +175,20 @@ class Player {
         demand(book_->state_hash() == twin_->state_hash(), "the rebuilt book has the same state hash");
         if (events.size() == 1 && events[0].kind == static_cast<u8>(EventKind::REJECTED))
             demand(book_->state_hash() == before, "a refusal changes nothing");
+        demand(book_->triggers_due() == twin_->triggers_due(), "the rebuilt book has stops that wait for their turn");
+        bound(events);
         if (c.kind == static_cast<u8>(CommandKind::PLACE)) account(c, events);
+    }
+
+    // No command makes more fills, or starts more stops, than the rules allow it.
+    void bound(const std::vector<Event>& events) {
+        const Memory memory = book_->memory();
+        if (memory.rules != CASCADE_BUDGET || memory.max_fills == 0) return;
+        const auto count = [&](EventKind kind) {
+            return std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.kind == static_cast<u8>(kind); });
+        };
+        demand(count(EventKind::TRADE) <= memory.max_fills, "a command's fills are bounded");
+        demand(count(EventKind::TRIGGERED) <= memory.max_fills, "the stops that a command starts are bounded");
     }
 
     // Where a new order's lots went.
@@ -176,7 +198,7 @@ class Player {
         for (const Event& e : events) {
             const auto kind = static_cast<EventKind>(e.kind);
             if (kind == EventKind::TRADE) demand(e.quantity > 0 && e.price > 0, "a trade has a price and a quantity");
-            if (e.order_id != c.order_id) continue;
+            if (e.order_number != c.order_number) continue;
             if (kind == EventKind::ACCEPTED) accepted = true;
             if (kind == EventKind::TRADE) traded += e.quantity;
             if (kind == EventKind::CANCELLED) ended += e.quantity;
@@ -184,7 +206,7 @@ class Player {
             if (kind == EventKind::RESTED || kind == EventKind::PENDING) resting = e.leaves;
         }
         // What rests may be met by a stop that was started by the same command: then it is not the taker's account.
-        const Order* order = find(c.order_id);
+        const Order* order = find(c.order_number);
         if (!accepted || c.flags & QUOTE_AMOUNT || (resting != 0 && (order == nullptr || order->leaves != resting))) return;
         demand(traded + ended + resting + reduced == c.quantity, "an order's lots are traded, cancelled or resting");
         if (c.time_in_force == FOK && traded != 0) demand(traded == c.quantity, "a FOK order is filled whole");
@@ -192,7 +214,7 @@ class Player {
             demand(resting == 0, "an order that takes at once does not rest");
     }
 
-    const Order* find(i64 order_id) { return book_->find(order_id); }
+    const Order* find(i64 order_number) { return book_->find(order_number); }
 
     void rebuild() {
         const std::vector<OrderRecord> records = book_->live_orders();

@@ -52,11 +52,11 @@ class PyBook {
         return nb::bytes(reinterpret_cast<const char*>(events.data()), events.size() * sizeof(Event));
     }
 
-    nb::object place(i64 order_id, i64 user, u8 side, i64 price, i64 quantity, u8 type, u8 time_in_force, u8 stp,
+    nb::object place(i64 order_number, i64 user, u8 side, i64 price, i64 quantity, u8 type, u8 time_in_force, u8 stp,
                      u8 flags, i64 max_notional) {
         Command c{};
         c.kind = static_cast<u8>(CommandKind::PLACE);
-        c.order_id = order_id;
+        c.order_number = order_number;
         c.user = user;
         c.side = side;
         c.price = price;
@@ -69,17 +69,17 @@ class PyBook {
         return call(c);
     }
 
-    nb::object cancel(i64 order_id) {
+    nb::object cancel(i64 order_number) {
         Command c{};
         c.kind = static_cast<u8>(CommandKind::CANCEL);
-        c.order_id = order_id;
+        c.order_number = order_number;
         return call(c);
     }
 
-    nb::object reduce(i64 order_id, i64 quantity) {
+    nb::object reduce(i64 order_number, i64 quantity) {
         Command c{};
         c.kind = static_cast<u8>(CommandKind::REDUCE);
-        c.order_id = order_id;
+        c.order_number = order_number;
         c.quantity = quantity;
         return call(c);
     }
@@ -100,7 +100,8 @@ class PyBook {
     static bool is_notable(const Event& event, const Command& command) {
         const auto kind = static_cast<EventKind>(event.kind);
         if (kind == EventKind::ACCEPTED || kind == EventKind::RESTED || kind == EventKind::PENDING) return false;
-        if (command.kind == static_cast<u8>(CommandKind::PLACE) || event.order_id != command.order_id) return true;
+        if (command.kind == static_cast<u8>(CommandKind::PLACE)) return true;
+        if (event.order_number != command.order_number) return true;
         return kind != EventKind::CANCELLED && kind != EventKind::REDUCED;
     }
 
@@ -120,8 +121,8 @@ class PyBook {
         for (const Event& event : book.events()) {
             if (!is_notable(event, command)) continue;
             const bool trade = event.kind == static_cast<u8>(EventKind::TRADE);
-            nb::object outcome = nb::make_tuple(event.kind, event.reason, trade ? event.other_id : event.order_id,
-                                                event.price, event.quantity);
+            const i64 number = trade ? event.other_number : event.order_number;
+            nb::object outcome = nb::make_tuple(event.kind, event.reason, number, event.price, event.quantity);
             PyTuple_SET_ITEM(outcomes, place++, outcome.release().ptr());
         }
         return nb::steal(outcomes);
@@ -145,7 +146,7 @@ nb::list orders_at(PyBook& self, u8 side, i64 price) {
     nb::list answer;
     const Level* level = self.use().ladder(side == BUY ? BUY : SELL).at(price);
     if (level == nullptr) return answer;
-    for (const Order* order = level->head; order != nullptr; order = order->next) answer.append(order->order_id);
+    for (const Order* order = level->head; order != nullptr; order = order->next) answer.append(order->order_number);
     return answer;
 }
 
@@ -183,24 +184,24 @@ NB_MODULE(_native, m) {
         .def(nb::init<u32>(), nb::arg("market_id"))
         .def_prop_ro("market_id", [](PyBook& self) { return self.use().market_id(); })
         .def("apply", &PyBook::apply, nb::arg("commands"))
-        .def("place", &PyBook::place, nb::arg("order_id"), nb::arg("user"), nb::arg("side"), nb::arg("price"),
+        .def("place", &PyBook::place, nb::arg("order_number"), nb::arg("user"), nb::arg("side"), nb::arg("price"),
              nb::arg("quantity"), nb::arg("order_type") = 0, nb::arg("time_in_force") = 0, nb::arg("stp") = 0,
              nb::arg("flags") = 0, nb::arg("max_notional") = 0)
-        .def("cancel", &PyBook::cancel, nb::arg("order_id"))
-        .def("reduce", &PyBook::reduce, nb::arg("order_id"), nb::arg("quantity"))
+        .def("cancel", &PyBook::cancel, nb::arg("order_number"))
+        .def("reduce", &PyBook::reduce, nb::arg("order_number"), nb::arg("quantity"))
         .def("best_bid", [](PyBook& self) { return best(self, BUY); })
         .def("best_ask", [](PyBook& self) { return best(self, SELL); })
         .def("depth_tuples", &depth, nb::arg("side"), nb::arg("levels"))
         .def("orders_at", &orders_at, nb::arg("side"), nb::arg("price"))
         .def("walk_tuple", &walk, nb::arg("side"), nb::arg("quantity"), nb::arg("price"))
         .def("order_record",
-             [](PyBook& self, i64 order_id) -> nb::object {
-                 const Order* order = self.use().find(order_id);
+             [](PyBook& self, i64 order_number) -> nb::object {
+                 const Order* order = self.use().find(order_number);
                  if (order == nullptr) return nb::none();
                  const OrderRecord record = order->record();
                  return as_bytes(&record, 1);
              },
-             nb::arg("order_id"))
+             nb::arg("order_number"))
         .def("order_records",
              [](PyBook& self) {
                  const std::vector<OrderRecord> records = self.use().live_orders();
@@ -213,6 +214,7 @@ NB_MODULE(_native, m) {
              })
         .def("restore_records", &restore, nb::arg("memory"), nb::arg("orders"))
         .def("next_expiry", [](PyBook& self) { return self.use().next_expiry(); })
+        .def("triggers_due", [](PyBook& self) { return self.use().triggers_due(); })
         .def("state_hash",
              [](PyBook& self) {
                  const u128 hash = self.use().state_hash();

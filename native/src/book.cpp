@@ -8,13 +8,14 @@ namespace trade_engine {
 
 void Book::run(const Command& c) {
     sequence_ = c.sequence;
-    const bool known = c.kind >= static_cast<u8>(CommandKind::PLACE) && c.kind <= static_cast<u8>(CommandKind::CONFIGURE);
-    if (c.market_id != market_id_ || !known) return reject(c.order_id, Reason::INVALID_COMMAND);
+    met_ = started_ = 0;
+    const bool known = c.kind >= static_cast<u8>(CommandKind::PLACE) && c.kind <= static_cast<u8>(CommandKind::TRIGGER);
+    if (c.market_id != market_id_ || !known) return reject(c.order_number, Reason::INVALID_COMMAND);
     const auto kind = static_cast<CommandKind>(c.kind);
     if (kind == CommandKind::TICK) return tick(c);
     if (!due_.empty()) expire(c.time_us, 0);
     const Reason refusal = check_state(c);
-    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    if (refusal != Reason::NONE) return reject(c.order_number, refusal);
     switch (kind) {
         case CommandKind::PLACE: return place(c);
         case CommandKind::CANCEL: return cancel(c);
@@ -23,22 +24,23 @@ void Book::run(const Command& c) {
         case CommandKind::CANCEL_ALL: return cancel_all(c);
         case CommandKind::SET_STATE: return set_state(c);
         case CommandKind::CONFIGURE: return configure(c);
+        case CommandKind::TRIGGER: return trigger_waiting();
         case CommandKind::TICK: return;
     }
 }
 
 void Book::place(const Command& c) {
     const Reason refusal = check_place(c);
-    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    if (refusal != Reason::NONE) return reject(c.order_number, refusal);
     try {
         pool_.reserve_one();
         dirty_.reserve(pool_.capacity());
         orders_.reserve_one();
     } catch (const std::bad_alloc&) {
-        return reject(c.order_id, Reason::OUT_OF_MEMORY);
+        return reject(c.order_number, Reason::OUT_OF_MEMORY);
     }
     Order* order = pool_.acquire();
-    order->order_id = c.order_id;
+    order->order_number = c.order_number;
     order->user = c.user;
     order->leaves = order->quantity = c.quantity;
     order->display_remaining = 0;
@@ -55,16 +57,16 @@ void Book::place(const Command& c) {
     order->max_notional = c.flags & LIMITED_NOTIONAL ? c.max_notional : 0;
     order->spent_notional = 0;
     order->expires_us = c.expires_us;
-    order->linked_id = c.linked_id;
+    order->linked_number = c.linked_number;
     order->priority = 0;
-    Event& event = emit(EventKind::ACCEPTED, c.order_id);
+    Event& event = emit(EventKind::ACCEPTED, c.order_number);
     event.side = c.side;
     event.price = c.price;
     event.quantity = event.leaves = c.quantity;
-    event.other_id = c.user;
-    if (c.linked_id != 0) {
-        Order* first_leg = find(c.linked_id);
-        first_leg->linked_id = c.order_id;
+    event.other_number = c.user;
+    if (c.linked_number != 0) {
+        Order* first_leg = find(c.linked_number);
+        first_leg->linked_number = c.order_number;
         touch(first_leg);
     }
     enter(order);
@@ -73,66 +75,26 @@ void Book::place(const Command& c) {
 void Book::enter(Order* order) {
     if (!order->is_stop())
         take(order);
-    else if (stop_reached(order))
+    else if (reached_high_ == 0 && stop_reached(order))
         trigger(order);
     else
         return wait(order);
-    cascade();
-}
-
-void Book::trigger(Order* order) {
-    order->waiting = 0;
-    Event& event = emit(EventKind::TRIGGERED, order->order_id);
-    event.side = order->side;
-    event.price = last_price_;
-    event.leaves = order->leaves;
-    cancel_linked(order);
-    if ((order->flags & POST_ONLY) && would_take(order->side, order->price)) {
-        trade_high_ = trade_low_ = 0;
-        cancel_rest(order, Reason::TRIGGER_REFUSED);
-    } else {
-        take(order);
-    }
-}
-
-void Book::cascade() {
-    if (trade_high_ == 0) return;
-    collect_stops();
-    for (u64 i = 0; i < triggered_.size(); ++i) {
-        Order* order = find(triggered_[i]);
-        if (order == nullptr || !order->waiting || order->level != nullptr) continue;
-        detach(order);
-        trigger(order);
-        collect_stops();
-    }
-    triggered_.clear();
-}
-
-void Book::collect_stops() {
-    if (trade_high_ == 0) return;
-    const i64 reached[2] = {trade_high_, -trade_low_};
-    for (const Side side : {BUY, SELL}) {
-        for (Level* level; (level = stops_[side].best()) != nullptr && level->key <= reached[side];) {
-            Order* order = level->head;
-            stops_[side].remove(order);
-            triggered_.push_back(order->order_id);
-        }
-    }
+    if (trade_high_ != 0) cascade();
 }
 
 void Book::cancel(const Command& c) {
     const Reason refusal = check_leaving(c);
-    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
-    Order* order = find(c.order_id);
-    if (order == nullptr) return reject(c.order_id, Reason::UNKNOWN_ORDER);
+    if (refusal != Reason::NONE) return reject(c.order_number, refusal);
+    Order* order = find(c.order_number);
+    if (order == nullptr) return reject(c.order_number, Reason::UNKNOWN_ORDER);
     end(order, EventKind::CANCELLED, c.reason != 0 ? static_cast<Reason>(c.reason) : Reason::USER_REQUEST);
 }
 
 void Book::reduce_order(const Command& c) {
     const Reason refusal = check_leaving(c);
-    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
-    Order* order = find(c.order_id);
-    if (order == nullptr) return reject(c.order_id, Reason::UNKNOWN_ORDER);
+    if (refusal != Reason::NONE) return reject(c.order_number, refusal);
+    Order* order = find(c.order_number);
+    if (order == nullptr) return reject(c.order_number, Reason::UNKNOWN_ORDER);
     const Reason reason = c.reason != 0 ? static_cast<Reason>(c.reason) : Reason::USER_REQUEST;
     if (c.quantity >= order->leaves)
         end(order, EventKind::CANCELLED, reason);
@@ -141,9 +103,9 @@ void Book::reduce_order(const Command& c) {
 }
 
 void Book::amend(const Command& c) {
-    Order* order = find(c.order_id);
+    Order* order = find(c.order_number);
     const Reason refusal = order == nullptr ? Reason::UNKNOWN_ORDER : check_amend(order, c);
-    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    if (refusal != Reason::NONE) return reject(c.order_number, refusal);
     const i64 price = c.price != 0 ? c.price : order->price;
     const i64 quantity = c.quantity != 0 ? c.quantity : order->quantity;
     const i64 stop_price = c.stop_price != 0 ? c.stop_price : order->stop_price;
@@ -157,7 +119,7 @@ void Book::amend(const Command& c) {
         return say_amended(order, shown_before);
     }
     if (!order->waiting) {
-        Event& event = emit(EventKind::PULLED, order->order_id);
+        Event& event = emit(EventKind::PULLED, order->order_number);
         event.side = order->side;
         event.price = order->price;
         event.leaves = order->leaves;
@@ -178,12 +140,12 @@ void Book::amend(const Command& c) {
 // `shown_before` is the visible part it had in the place that it keeps; 0 if it waits or lost its place.
 void Book::say_amended(const Order* order, i64 shown_before) {
     const bool kept = shown_before != 0;
-    Event& event = emit(EventKind::AMENDED, order->order_id);
+    Event& event = emit(EventKind::AMENDED, order->order_number);
     event.side = order->side;
     event.price = order->price;
     event.quantity = order->quantity;
     event.leaves = order->leaves;
-    event.other_id = order->waiting ? order->stop_price : shown_before;
+    event.other_number = order->waiting ? order->stop_price : shown_before;
     if (kept) {
         event.flags = RESTING;
         event.other_leaves = order->display_remaining;
@@ -193,16 +155,16 @@ void Book::say_amended(const Order* order, i64 shown_before) {
 
 void Book::cancel_all(const Command& c) {
     const Reason refusal = check_leaving(c);
-    if (refusal != Reason::NONE) return reject(c.order_id, refusal);
+    if (refusal != Reason::NONE) return reject(c.order_number, refusal);
     std::vector<i64> mine;
     pool_.for_each_live([&](const Order* order) {
-        if (c.user == 0 || order->user == c.user) mine.push_back(order->order_id);
+        if (c.user == 0 || order->user == c.user) mine.push_back(order->order_number);
     });
     std::sort(mine.begin(), mine.end());
     const Reason reason = c.reason != 0 ? static_cast<Reason>(c.reason) : Reason::MASS_CANCEL;
     i64 ended = 0;
-    for (const i64 order_id : mine) {
-        Order* order = find(order_id);
+    for (const i64 order_number : mine) {
+        Order* order = find(order_number);
         if (order == nullptr) continue;
         end(order, EventKind::CANCELLED, reason);
         if (++ended == c.quantity) return;
@@ -210,26 +172,28 @@ void Book::cancel_all(const Command& c) {
 }
 
 void Book::set_state(const Command& c) {
-    if (c.state > CLOSED) return reject(c.order_id, Reason::INVALID_COMMAND);
+    if (c.state > CLOSED) return reject(c.order_number, Reason::INVALID_COMMAND);
     state_ = c.state;
-    emit(EventKind::STATE_CHANGED, c.order_id).reason = c.state;
+    emit(EventKind::STATE_CHANGED, c.order_number).reason = c.state;
 }
 
 void Book::tick(const Command& c) {
-    if (c.quantity < 0) return reject(c.order_id, Reason::INVALID_COMMAND);
+    if (c.quantity < 0) return reject(c.order_number, Reason::INVALID_COMMAND);
     expire(c.time_us, c.quantity);
 }
 
 void Book::configure(const Command& c) {
     for (const i64 rule : {c.price, c.stop_price, c.quantity, c.display, c.max_notional})
-        if (rule < 0 || rule > MAX_VALUE) return reject(c.order_id, Reason::INVALID_COMMAND);
+        if (rule < 0 || rule > MAX_VALUE) return reject(c.order_number, Reason::INVALID_COMMAND);
+    if (c.flags > CASCADE_BUDGET) return reject(c.order_number, Reason::INVALID_COMMAND);
     price_band_ppm_ = c.price;
     max_slippage_ppm_ = c.stop_price;
     min_notional_ = c.quantity;
     max_open_orders_ = c.display;
     max_fills_ = c.max_notional;
+    rules_ = c.flags;
     recount_users();
-    emit(EventKind::CONFIGURED, c.order_id);
+    emit(EventKind::CONFIGURED, c.order_number);
 }
 
 void Book::expire(i64 time_us, i64 at_most) {

@@ -27,14 +27,16 @@ class Book {
     u32 market_id() const { return market_id_; }
     u64 size() const { return orders_.size(); }
     const Ladder& ladder(Side side) const { return ladders_[side]; }
-    Order* find(i64 order_id) {
-        Order** slot = orders_.find(order_id);
+    Order* find(i64 order_number) {
+        Order** slot = orders_.find(order_number);
         return slot == nullptr ? nullptr : *slot;
     }
     std::pair<i128, i128> walk(Side side, i64 quantity, i64 price) const;
     std::vector<OrderRecord> live_orders() const;
     Memory memory() const;
     i64 next_expiry();
+    // Whether stops wait for a TRIGGER that may start them.
+    bool triggers_due() const { return reached_high_ != 0 && state_ == OPEN; }
     u128 state_hash();
 
     // Fill an empty book; an empty answer is success, else it says what is wrong and the book stays empty.
@@ -46,15 +48,15 @@ class Book {
 
   private:
     struct Due {
-        i64 expires_us, order_id;
+        i64 expires_us, order_number;
         bool operator>(const Due& o) const {
-            return expires_us != o.expires_us ? expires_us > o.expires_us : order_id > o.order_id;
+            return expires_us != o.expires_us ? expires_us > o.expires_us : order_number > o.order_number;
         }
     };
 
     // Events (book.cpp)
-    Event& emit(EventKind kind, i64 order_id);
-    void reject(i64 order_id, Reason reason);
+    Event& emit(EventKind kind, i64 order_number);
+    void reject(i64 order_number, Reason reason);
 
     // Changes of structure (book_state.cpp)
     void touch(Order* order);
@@ -96,15 +98,24 @@ class Book {
     void refill(Order* maker, Level* level);
     bool prevent_self_trade(Order* taker, Order* maker);
     bool decrement(Order* taker, i64 price, i64 lots);
-    bool can_fill_whole(const Order* taker, i64 worst) const;
+    // How a taker would end: filled; with a rest, or stopped by something; by the command's maximum of fills.
+    enum class Outlook { WHOLE, SHORT, TOO_LONG };
+    Outlook foresee(const Order* taker, i64 worst) const;
     void cancel_rest(Order* taker, Reason reason);
+
+    // Stops that were reached (triggers.cpp)
+    void cascade();
+    void trigger(Order* order);
+    void trigger_waiting();
+    void widen();
+    Order* next_in_turn();
+    bool may_start(const Order* order) const;
+    void cascade_whole();
+    void collect_stops();
 
     // Commands (book.cpp)
     void place(const Command& c);
     void enter(Order* order);
-    void trigger(Order* order);
-    void cascade();
-    void collect_stops();
     void cancel(const Command& c);
     void reduce_order(const Command& c);
     void amend(const Command& c);
@@ -129,9 +140,12 @@ class Book {
     u128 hash_sum_ = 0;
 
     i64 last_price_ = 0, priority_ = 0, price_band_ppm_ = 0, max_slippage_ppm_ = 0, min_notional_ = 0;
-    i64 max_open_orders_ = 0, max_fills_ = 0;
+    i64 max_open_orders_ = 0, max_fills_ = 0, rules_ = 0;
+    i64 reached_high_ = 0, reached_low_ = 0;  // stops that wait for their turn; 0: none do
+    i64 next_high_ = 0, next_low_ = 0;        // those whose turn comes after them
     u8 state_ = OPEN;
     i64 trade_high_ = 0, trade_low_ = 0;  // of the last taker's trades; 0: none
+    i64 met_ = 0, started_ = 0;           // makers met, and stops started, by the command under way
 };
 
 inline bool may_rest(u8 type, u8 time_in_force) {

@@ -7,17 +7,28 @@
 
 namespace trade_engine {
 
-Event& Book::emit(EventKind kind, i64 order_id) {
+namespace {
+
+u128 memory_hash(const Memory& memory) {
+    if (memory.rules != 0 || memory.reached_high != 0 || memory.next_high != 0) return blake2b_128(memory);
+    FirstMemory first;
+    std::memcpy(&first, &memory, sizeof(first));
+    return blake2b_128(first);
+}
+
+}  // namespace
+
+Event& Book::emit(EventKind kind, i64 order_number) {
     Event& event = events_.emplace_back();
     event.kind = static_cast<u8>(kind);
     event.market_id = market_id_;
     event.sequence = sequence_;
-    event.order_id = order_id;
+    event.order_number = order_number;
     return event;
 }
 
-void Book::reject(i64 order_id, Reason reason) {
-    emit(EventKind::REJECTED, order_id).reason = static_cast<u8>(reason);
+void Book::reject(i64 order_number, Reason reason) {
+    emit(EventKind::REJECTED, order_number).reason = static_cast<u8>(reason);
 }
 
 void Book::touch(Order* order) {
@@ -27,7 +38,7 @@ void Book::touch(Order* order) {
 }
 
 void Book::insert(Order* order) {
-    orders_.insert(order->order_id, order);
+    orders_.insert(order->order_number, order);
     order->live = true;
     if (max_open_orders_ != 0) count_user(order->user, 1);
     if (order->waiting)
@@ -43,7 +54,7 @@ void Book::detach(Order* order) {
         ladders_[order->side].remove(order);
     else if (order->level != nullptr)
         stops_[order->side].remove(order);
-    orders_.erase(order->order_id);
+    orders_.erase(order->order_number);
     order->live = false;
     if (max_open_orders_ != 0) count_user(order->user, -1);
     hash_sum_ -= static_cast<u128>(order->hash_high) << 64 | order->hash_low;
@@ -54,7 +65,7 @@ void Book::rest(Order* order) {
     order->priority = ++priority_;
     order->display_remaining = order->display != 0 ? std::min(order->display, order->leaves) : order->leaves;
     insert(order);
-    Event& event = emit(EventKind::RESTED, order->order_id);
+    Event& event = emit(EventKind::RESTED, order->order_number);
     event.side = order->side;
     event.price = order->price;
     event.leaves = order->leaves;
@@ -66,7 +77,7 @@ void Book::wait(Order* order) {
     order->priority = ++priority_;
     order->waiting = 1;
     insert(order);
-    Event& event = emit(EventKind::PENDING, order->order_id);
+    Event& event = emit(EventKind::PENDING, order->order_number);
     event.side = order->side;
     event.price = order->stop_price;
     event.leaves = order->leaves;
@@ -74,22 +85,22 @@ void Book::wait(Order* order) {
 }
 
 void Book::end(Order* order, EventKind kind, Reason reason) {
-    const i64 linked_id = order->linked_id;
+    const i64 linked_number = order->linked_number;
     end_one(order, kind, reason);
-    if (linked_id != 0) end_one(find(linked_id), EventKind::CANCELLED, Reason::LINKED_ORDER);
+    if (linked_number != 0) end_one(find(linked_number), EventKind::CANCELLED, Reason::LINKED_ORDER);
 }
 
 void Book::cancel_linked(Order* order) {
-    if (order->linked_id == 0) return;
-    Order* other = find(order->linked_id);
-    order->linked_id = 0;
+    if (order->linked_number == 0) return;
+    Order* other = find(order->linked_number);
+    order->linked_number = 0;
     if (order->live) touch(order);
     end_one(other, EventKind::CANCELLED, Reason::LINKED_ORDER);
 }
 
 void Book::end_one(Order* order, EventKind kind, Reason reason) {
     detach(order);
-    Event& event = emit(kind, order->order_id);
+    Event& event = emit(kind, order->order_number);
     event.reason = static_cast<u8>(reason);
     event.side = order->side;
     event.price = order->price;
@@ -114,14 +125,14 @@ void Book::shrink(Order* order, i64 quantity) {
 void Book::reduce(Order* order, i64 quantity, Reason reason) {
     const i64 shown_before = order->display_remaining;
     shrink(order, quantity);
-    Event& event = emit(EventKind::REDUCED, order->order_id);
+    Event& event = emit(EventKind::REDUCED, order->order_number);
     event.reason = static_cast<u8>(reason);
     event.side = order->side;
     event.price = order->price;
     event.quantity = quantity;
     event.leaves = order->leaves;
     event.flags = order->waiting ? 0 : RESTING;
-    event.other_id = shown_before;
+    event.other_number = shown_before;
     event.other_leaves = order->display_remaining;
 }
 
@@ -149,18 +160,18 @@ void Book::schedule(const Order* order) {
     if (due_.size() > 2 * orders_.size() + 64) {
         due_.clear();
         orders_.for_each([this](i64, const Order* live) {
-            if (live->expires_us != 0) due_.push_back({live->expires_us, live->order_id});
+            if (live->expires_us != 0) due_.push_back({live->expires_us, live->order_number});
         });
         std::make_heap(due_.begin(), due_.end(), std::greater<>());
         return;
     }
-    due_.push_back({order->expires_us, order->order_id});
+    due_.push_back({order->expires_us, order->order_number});
     std::push_heap(due_.begin(), due_.end(), std::greater<>());
 }
 
 Order* Book::first_due() {
     while (!due_.empty()) {
-        Order* order = find(due_.front().order_id);
+        Order* order = find(due_.front().order_number);
         if (order != nullptr && order->expires_us == due_.front().expires_us) return order;
         std::pop_heap(due_.begin(), due_.end(), std::greater<>());
         due_.pop_back();
@@ -170,7 +181,7 @@ Order* Book::first_due() {
 
 Memory Book::memory() const {
     return {last_price_, state_, priority_, price_band_ppm_, max_slippage_ppm_, min_notional_, max_open_orders_,
-            max_fills_};
+            max_fills_, rules_, reached_high_, reached_low_, next_high_, next_low_};
 }
 
 void Book::load_memory(const Memory& memory) {
@@ -182,6 +193,11 @@ void Book::load_memory(const Memory& memory) {
     min_notional_ = memory.min_notional;
     max_open_orders_ = memory.max_open_orders;
     max_fills_ = memory.max_fills;
+    rules_ = memory.rules;
+    reached_high_ = memory.reached_high;
+    reached_low_ = memory.reached_low;
+    next_high_ = memory.next_high;
+    next_low_ = memory.next_low;
 }
 
 u128 Book::state_hash() {
@@ -194,7 +210,7 @@ u128 Book::state_hash() {
         order->hash_high = static_cast<u64>(fresh >> 64);
     }
     dirty_.clear();
-    return hash_sum_ + blake2b_128(memory());
+    return hash_sum_ + memory_hash(memory());
 }
 
 }  // namespace trade_engine

@@ -27,7 +27,7 @@ Reason check_flags(const Command& c) {
 
 Reason Book::check_state(const Command& c) const {
     const auto kind = static_cast<CommandKind>(c.kind);
-    const bool entering = kind == CommandKind::PLACE || kind == CommandKind::AMEND;
+    const bool entering = kind == CommandKind::PLACE || kind == CommandKind::AMEND || kind == CommandKind::TRIGGER;
     const bool leaving = kind == CommandKind::CANCEL || kind == CommandKind::REDUCE || kind == CommandKind::CANCEL_ALL;
     if (state_ == OPEN || (!entering && !leaving)) return Reason::NONE;
     if (leaving && (state_ == CANCEL_ONLY || c.reason == static_cast<u8>(Reason::ADMIN_REQUEST))) return Reason::NONE;
@@ -53,10 +53,10 @@ Reason Book::check_place(const Command& c) {
 }
 
 Reason Book::check_shape(const Command& c) {
-    if (c.order_id <= 0 || c.user <= 0 || c.side > SELL || c.type > STOP_LIMIT || c.time_in_force > GTD ||
+    if (c.order_number <= 0 || c.user <= 0 || c.side > SELL || c.type > STOP_LIMIT || c.time_in_force > GTD ||
         c.stp > ALLOWED)
         return Reason::INVALID_COMMAND;
-    if (find(c.order_id) != nullptr) return Reason::DUPLICATE_ORDER_ID;
+    if (find(c.order_number) != nullptr) return Reason::DUPLICATE_ORDER_ID;
     return c.flags == 0 ? Reason::NONE : check_flags(c);
 }
 
@@ -78,9 +78,9 @@ Reason Book::check_numbers(const Command& c) const {
 }
 
 Reason Book::check_link(const Command& c) {
-    if (c.linked_id == 0) return Reason::NONE;
-    const Order* other = find(c.linked_id);
-    if (other == nullptr || other->linked_id != 0 || other->user != c.user || other->side != c.side ||
+    if (c.linked_number == 0) return Reason::NONE;
+    const Order* other = find(c.linked_number);
+    if (other == nullptr || other->linked_number != 0 || other->user != c.user || other->side != c.side ||
         other->leaves != other->quantity || !may_rest(c.type, c.time_in_force))
         return Reason::INVALID_LINK;
     return Reason::NONE;
@@ -94,7 +94,7 @@ Reason Book::check_rules(const Command& c) {
         if (open != nullptr && *open >= max_open_orders_) return Reason::MAX_OPEN_ORDERS;
     }
     if ((c.flags & POST_ONLY) && c.type == LIMIT && would_take(c.side, c.price)) return Reason::POST_ONLY_WOULD_TAKE;
-    return Reason::NONE;
+    return reached_high_ != 0 ? Reason::TRIGGERS_WAITING : Reason::NONE;
 }
 
 bool Book::outside_band(i64 price) const {
@@ -144,7 +144,8 @@ Reason Book::check_amended_rules(const Order* order, i64 price, i64 quantity, i6
     if (wide(price != 0 ? price : stop_price) * quantity < min_notional_) return Reason::MIN_NOTIONAL;
     const bool post_only = (order->flags & POST_ONLY) && !order->waiting;
     if (post_only && price != order->price && would_take(order->side, price)) return Reason::POST_ONLY_WOULD_TAKE;
-    return Reason::NONE;
+    const bool enters = !order->waiting && (price != order->price || quantity > order->quantity);
+    return enters && reached_high_ != 0 ? Reason::TRIGGERS_WAITING : Reason::NONE;
 }
 
 }  // namespace trade_engine

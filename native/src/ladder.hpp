@@ -13,20 +13,20 @@ namespace trade_engine {
 struct Level;
 
 struct Order {
-    i64 order_id, user, leaves, display_remaining;
+    i64 order_number, user, leaves, display_remaining;
     Order *next, *previous;
     Level* level;
     u8 side, type, time_in_force, stp, flags, waiting;
     bool live;   // known by number
     bool dirty;  // in the list of those whose hash is out of date
-    i64 price, quantity, stop_price, display, max_notional, spent_notional, expires_us, linked_id, priority;
+    i64 price, quantity, stop_price, display, max_notional, spent_notional, expires_us, linked_number, priority;
     u64 hash_low, hash_high;  // what the state hash holds for this order now
 
     bool is_stop() const { return type == STOP || type == STOP_LIMIT; }
     bool enters_as_market() const { return type == MARKET || type == STOP; }
     OrderRecord record() const {
-        return {side, type, time_in_force, stp, flags, waiting, {}, order_id, user, price, quantity, leaves, stop_price,
-                display, display_remaining, max_notional, spent_notional, expires_us, linked_id, priority};
+        return {side, type, time_in_force, stp, flags, waiting, {}, order_number, user, price, quantity, leaves,
+                stop_price, display, display_remaining, max_notional, spent_notional, expires_us, linked_number, priority};
     }
 };
 

@@ -8,15 +8,21 @@ namespace trade_engine {
 
 namespace {
 
-std::string about(i64 order_id, const std::string& problem) {
-    return "order " + std::to_string(order_id) + ": " + problem;
+std::string about(i64 order_number, const std::string& problem) {
+    return "order " + std::to_string(order_number) + ": " + problem;
 }
 
 const char* memory_problem(const Memory& m) {
     if (m.state < OPEN || m.state > CLOSED) return "the market state is not known";
     for (const i64 number : {m.last_price, m.priority, m.price_band_ppm, m.max_slippage_ppm, m.min_notional,
-                             m.max_open_orders, m.max_fills})
+                             m.max_open_orders, m.max_fills, m.rules, m.reached_high, m.reached_low, m.next_high,
+                             m.next_low})
         if (number < 0 || number > MAX_VALUE) return "memory out of range";
+    if (m.rules > CASCADE_BUDGET) return "memory out of range";
+    const bool waits = m.reached_high != 0, more = m.next_high != 0;
+    if (waits != (m.reached_low != 0) || more != (m.next_low != 0) || m.reached_high < m.reached_low ||
+        m.next_high < m.next_low || (more && !waits))
+        return "the stops that wait for their turn contradict one another";
     return nullptr;
 }
 
@@ -26,18 +32,18 @@ std::string first_problem(const OrderRecord* orders, u64 count, i64 highest_prio
     for (u64 i = 0; i < count; ++i) {
         const OrderRecord& order = orders[i];
         const char* problem = order_problem(order);
-        if (problem != nullptr) return about(order.order_id, problem);
-        if (places.find(order.order_id) != nullptr) return "an order number comes twice";
+        if (problem != nullptr) return about(order.order_number, problem);
+        if (places.find(order.order_number) != nullptr) return "an order number comes twice";
         places.reserve_one();
-        places.insert(order.order_id, i);
+        places.insert(order.order_number, i);
         if (order.priority <= (i == 0 ? 0 : orders[i - 1].priority) || order.priority > highest_priority)
-            return about(order.order_id, "priority " + std::to_string(order.priority) + " is out of order");
+            return about(order.order_number, "priority " + std::to_string(order.priority) + " is out of order");
     }
     for (u64 i = 0; i < count; ++i) {
-        if (orders[i].linked_id == 0) continue;
-        const u64* other = places.find(orders[i].linked_id);
-        if (other == nullptr || orders[*other].linked_id != orders[i].order_id)
-            return about(orders[i].order_id, "its other leg is not there or not linked to it");
+        if (orders[i].linked_number == 0) continue;
+        const u64* other = places.find(orders[i].linked_number);
+        if (other == nullptr || orders[*other].linked_number != orders[i].order_number)
+            return about(orders[i].order_number, "its other leg is not there or not linked to it");
     }
     return {};
 }
@@ -48,7 +54,7 @@ const char* order_problem(const OrderRecord& o) {
     for (const i64 number : {o.price, o.stop_price, o.display, o.display_remaining, o.max_notional, o.spent_notional,
                              o.expires_us})
         if (number < 0 || number > MAX_VALUE) return "a number is out of range";
-    if (o.order_id <= 0 || o.user <= 0 || o.linked_id < 0) return "a number is out of range";
+    if (o.order_number <= 0 || o.user <= 0 || o.linked_number < 0) return "a number is out of range";
     if (o.side > SELL || o.type > STOP_LIMIT || o.time_in_force > GTD || o.stp > ALLOWED || o.flags > 3 ||
         o.waiting > 1)
         return "an enumeration is out of range";
@@ -79,17 +85,18 @@ std::string Book::restore(const Memory& memory, const OrderRecord* orders, u64 c
         dirty_.reserve(pool_.capacity());
         orders_.reserve_one();
         Order* o = pool_.acquire();
-        o->order_id = r.order_id, o->user = r.user, o->leaves = r.leaves, o->display_remaining = r.display_remaining;
+        o->order_number = r.order_number, o->user = r.user, o->leaves = r.leaves;
+        o->display_remaining = r.display_remaining;
         o->side = r.side, o->type = r.type, o->time_in_force = r.time_in_force, o->stp = r.stp, o->flags = r.flags;
         o->waiting = r.waiting, o->price = r.price, o->quantity = r.quantity, o->stop_price = r.stop_price;
         o->display = r.display, o->max_notional = r.max_notional, o->spent_notional = r.spent_notional;
-        o->expires_us = r.expires_us, o->linked_id = r.linked_id, o->priority = r.priority;
+        o->expires_us = r.expires_us, o->linked_number = r.linked_number, o->priority = r.priority;
         insert(o);
     }
     const Level *bid = ladders_[BUY].best(), *ask = ladders_[SELL].best();
     if (bid == nullptr || ask == nullptr || bid->price < ask->price) return {};
     for (const OrderRecord& record : live_orders()) {
-        Order* order = find(record.order_id);
+        Order* order = find(record.order_number);
         detach(order);
         pool_.release(order);
     }
@@ -109,12 +116,12 @@ std::string Book::check() {
                 i128 visible = 0, total = 0;
                 const Order* previous = nullptr;
                 for (const Order* o = level.head; o != nullptr; previous = o, o = o->next, ++number) {
-                    if (find(o->order_id) != o || !o->live) return about(o->order_id, "not known by number");
+                    if (find(o->order_number) != o || !o->live) return about(o->order_number, "not known by number");
                     if (o->level != &level || o->previous != previous || o->side != side || o->waiting != waiting)
-                        return about(o->order_id, "misplaced");
+                        return about(o->order_number, "misplaced");
                     if ((waiting ? o->stop_price : o->price) != level.price || level.key != key)
-                        return about(o->order_id, "at the wrong price");
-                    if (o->priority <= last_priority) return about(o->order_id, "out of time order");
+                        return about(o->order_number, "at the wrong price");
+                    if (o->priority <= last_priority) return about(o->order_number, "out of time order");
                     last_priority = o->priority;
                     visible += o->display_remaining;
                     total += o->leaves;

@@ -35,8 +35,9 @@ i64 Book::limit_key(const Order* taker) const {
 
 void Book::take(Order* taker) {
     trade_high_ = trade_low_ = 0;
+    if ((rules_ & CASCADE_BUDGET) == 0) met_ = 0;
     const i64 worst = limit_key(taker);
-    if (taker->time_in_force == FOK && !can_fill_whole(taker, worst)) {
+    if (taker->time_in_force == FOK && foresee(taker, worst) != Outlook::WHOLE) {
         cancel_rest(taker, Reason::FOK_REMAINDER);
         return;
     }
@@ -61,7 +62,7 @@ void Book::take(Order* taker) {
 }
 
 void Book::cancel_rest(Order* taker, Reason reason) {
-    Event& event = emit(EventKind::CANCELLED, taker->order_id);
+    Event& event = emit(EventKind::CANCELLED, taker->order_number);
     event.reason = static_cast<u8>(reason);
     event.side = taker->side;
     event.price = taker->price;
@@ -72,13 +73,14 @@ void Book::cancel_rest(Order* taker, Reason reason) {
 
 Reason Book::match(Order* taker, i64 worst) {
     Ladder& ladder = ladders_[1 - taker->side];
-    for (i64 met = 0; left_of(taker) != 0; ++met) {
+    while (left_of(taker) != 0) {
         Level* level = ladder.best();
         if (level == nullptr || level->key > worst) return Reason::NONE;
-        if (max_fills_ != 0 && met == max_fills_) return Reason::MAX_FILLS_REACHED;
+        if (max_fills_ != 0 && met_ == max_fills_) return Reason::MAX_FILLS_REACHED;
         Order* maker = level->head;
         const i64 quantity = affordable(taker, level->price, maker->display_remaining);
         if (quantity == 0) return Reason::MAX_NOTIONAL_REACHED;
+        ++met_;
         if (maker->user == taker->user && taker->stp != ALLOWED) {
             if (prevent_self_trade(taker, maker)) return Reason::SELF_TRADE;
         } else {
@@ -100,9 +102,9 @@ void Book::fill(Order* taker, Order* maker, Level* level, i64 quantity) {
     last_price_ = price;
     trade_high_ = std::max(trade_high_, price);
     trade_low_ = trade_low_ == 0 ? price : std::min(trade_low_, price);
-    Event& event = emit(EventKind::TRADE, taker->order_id);
+    Event& event = emit(EventKind::TRADE, taker->order_number);
     event.side = taker->side;
-    event.other_id = maker->order_id;
+    event.other_number = maker->order_number;
     event.price = price;
     event.quantity = quantity;
     event.leaves = left_of(taker);
@@ -124,7 +126,7 @@ void Book::refill(Order* maker, Level* level) {
     maker->display_remaining = std::min(maker->display, maker->leaves);
     maker->priority = ++priority_;
     level->append(maker);
-    Event& event = emit(EventKind::REFILLED, maker->order_id);
+    Event& event = emit(EventKind::REFILLED, maker->order_number);
     event.side = maker->side;
     event.price = maker->price;
     event.quantity = maker->display_remaining;
@@ -158,7 +160,7 @@ bool Book::decrement(Order* taker, i64 price, i64 lots) {
         taker->quantity -= lots;
         taker->leaves -= lots;
     }
-    Event& event = emit(EventKind::REDUCED, taker->order_id);
+    Event& event = emit(EventKind::REDUCED, taker->order_number);
     event.reason = static_cast<u8>(Reason::SELF_TRADE);
     event.side = taker->side;
     event.price = taker->price;
@@ -167,13 +169,13 @@ bool Book::decrement(Order* taker, i64 price, i64 lots) {
     return false;
 }
 
-// Plays the orders of each level in the order in which they would be met, refills of icebergs included, without the
+// With what is left of the command's fills.  Plays the orders of each level in the order in which they would be met, refills of icebergs included, without the
 // legs that a fill of the other leg would have cancelled by then.
-bool Book::can_fill_whole(const Order* taker, i64 worst) const {
+Book::Outlook Book::foresee(const Order* taker, i64 worst) const {
     struct Refill {
         i64 shown, leaves, display;
     };
-    i64 wanted = taker->leaves, met = 0;
+    i64 wanted = taker->leaves, met = met_;
     i128 budget = taker->flags & LIMITED_NOTIONAL ? taker->max_notional - taker->spent_notional
                                                   : static_cast<i128>(1) << 100;
     std::vector<Refill> refills;
@@ -189,27 +191,30 @@ bool Book::can_fill_whole(const Order* taker, i64 worst) const {
         return 0;
     };
     for (const auto& [key, level] : ladders_[1 - taker->side].levels()) {
-        if (key > worst) return false;
+        if (key > worst) return Outlook::SHORT;
         refills.clear();
         for (const Order* maker = level.head; maker != nullptr; maker = maker->next) {
-            if (!gone.empty() && std::find(gone.begin(), gone.end(), maker->order_id) != gone.end()) continue;
-            if (max_fills_ != 0 && met++ == max_fills_) return false;
-            if (maker->linked_id != 0) gone.push_back(maker->linked_id);
+            if (!gone.empty() && std::find(gone.begin(), gone.end(), maker->order_number) != gone.end()) continue;
+            if (max_fills_ != 0 && met++ == max_fills_) return Outlook::TOO_LONG;
+            if (maker->linked_number != 0) gone.push_back(maker->linked_number);
             if (maker->user == taker->user && taker->stp != ALLOWED) {
-                if (taker->stp != CANCEL_OLDEST) return false;
+                if (taker->stp == CANCEL_OLDEST) continue;
+                if (taker->stp != DECREMENT || taker->time_in_force == FOK || maker->leaves >= wanted)
+                    return Outlook::SHORT;
+                wanted -= maker->leaves;
                 continue;
             }
             const int outcome = meet(level.price, maker->display_remaining, maker->leaves, maker->display);
-            if (outcome != 0) return outcome > 0;
+            if (outcome != 0) return outcome > 0 ? Outlook::WHOLE : Outlook::SHORT;
         }
         for (u64 i = 0; i < refills.size(); ++i) {
-            if (max_fills_ != 0 && met++ == max_fills_) return false;
+            if (max_fills_ != 0 && met++ == max_fills_) return Outlook::TOO_LONG;
             const Refill next = refills[i];
             const int outcome = meet(level.price, next.shown, next.leaves, next.display);
-            if (outcome != 0) return outcome > 0;
+            if (outcome != 0) return outcome > 0 ? Outlook::WHOLE : Outlook::SHORT;
         }
     }
-    return false;
+    return Outlook::SHORT;
 }
 
 }  // namespace trade_engine

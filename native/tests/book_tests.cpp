@@ -14,12 +14,12 @@ namespace {
 
 constexpr i64 LARGEST = std::numeric_limits<i64>::max(), SMALLEST = std::numeric_limits<i64>::min();
 
-Command order(i64 order_id, Side side, i64 price, i64 quantity, u8 type = LIMIT) {
+Command order(i64 order_number, Side side, i64 price, i64 quantity, u8 type = LIMIT) {
     Command c{};
     c.kind = static_cast<u8>(CommandKind::PLACE);
     c.market_id = 1;
-    c.sequence = c.order_id = order_id;
-    c.user = 1 + (order_id & 0xff);
+    c.sequence = c.order_number = order_number;
+    c.user = 1 + (order_number & 0xff);
     c.side = side;
     c.type = type;
     c.price = price;
@@ -27,11 +27,11 @@ Command order(i64 order_id, Side side, i64 price, i64 quantity, u8 type = LIMIT)
     return c;
 }
 
-Command to(CommandKind kind, i64 order_id, i64 quantity = 0) {
+Command to(CommandKind kind, i64 order_number, i64 quantity = 0) {
     Command c{};
     c.kind = static_cast<u8>(kind);
     c.market_id = 1;
-    c.order_id = order_id;
+    c.order_number = order_number;
     c.quantity = quantity;
     return c;
 }
@@ -45,8 +45,8 @@ std::vector<Event> run(Book& book, const Command& command) {
     return book.events();
 }
 
-bool is(const Event& event, EventKind kind, i64 order_id) {
-    return event.kind == static_cast<u8>(kind) && event.order_id == order_id;
+bool is(const Event& event, EventKind kind, i64 order_number) {
+    return event.kind == static_cast<u8>(kind) && event.order_number == order_number;
 }
 
 void flat_map_is_a_map() {
@@ -92,7 +92,8 @@ void time_priority_and_depth() {
     const std::vector<Event> events = run(book, order(4, BUY, 102, 11));
     demand(events.size() == 4, "accepted and three trades");
     for (i64 i = 0; i < 3; ++i) {
-        demand(is(events[i + 1], EventKind::TRADE, 4) && events[i + 1].other_id == i + 1, "first in time, best price first");
+        const bool met = is(events[i + 1], EventKind::TRADE, 4) && events[i + 1].other_number == i + 1;
+        demand(met, "first in time, best price first");
     }
     demand(book.size() == 1 && book.ladder(SELL).best()->price == 102, "the rest stays");
     demand(book.walk(BUY, 9, 0) == std::pair<i128, i128>(4, 408), "what a taker could get");
@@ -135,6 +136,34 @@ void rules_at_their_largest() {
     demand(book.size() == 0 && book.memory().last_price == MAX_VALUE - 1, "two trades at the largest prices");
 }
 
+void a_cascade_goes_on_after_a_restart() {
+    Book book(1);
+    Command rules = to(CommandKind::CONFIGURE, 0);
+    rules.max_notional = 2;
+    rules.flags = CASCADE_BUDGET;
+    run(book, rules);
+    run(book, order(1, SELL, 100, 9));
+    for (i64 i = 2; i <= 6; ++i) {
+        Command stop = order(i, BUY, 0, 1, STOP);
+        stop.stop_price = 100;
+        run(book, stop);
+    }
+    run(book, order(7, BUY, 100, 1));
+    for (i64 turn = 0; turn < 2; ++turn) {
+        demand(book.triggers_due(), "stops wait for their turn");
+        const std::vector<OrderRecord> records = book.live_orders();
+        const Memory memory = book.memory();
+        Book fresh(1);
+        demand(fresh.restore(memory, records.data(), records.size()).empty(), "they are restored");
+        demand(fresh.state_hash() == book.state_hash() && fresh.triggers_due(), "and wait there, too");
+        const std::vector<Event> events = run(book, to(CommandKind::TRIGGER, 0)), same = run(fresh, to(CommandKind::TRIGGER, 0));
+        demand(events.size() == 4 && same.size() == 4 && is(events[0], EventKind::TRIGGERED, 3 + 2 * turn),
+               "two enter with each command, in order");
+        demand(fresh.state_hash() == book.state_hash(), "the same after a restart");
+    }
+    demand(!book.triggers_due() && run(book, to(CommandKind::TRIGGER, 0)).empty(), "until none waits");
+}
+
 void rebuilding_refuses_contradictions() {
     Book book(1);
     run(book, order(1, SELL, 101, 5));
@@ -149,14 +178,17 @@ void rebuilding_refuses_contradictions() {
         demand(!fresh.restore(memory, records.data(), records.size()).empty(), "a contradiction is refused");
         demand(fresh.size() == 0 && fresh.state_hash() == empty, "and leaves the book as it was");
     };
-    refused([](auto& records, Memory&) { records[0].order_id = records[1].order_id; });
+    refused([](auto& records, Memory&) { records[0].order_number = records[1].order_number; });
     refused([](auto& records, Memory&) { records[1].price = 101; });
     refused([](auto& records, Memory&) { records[0].leaves = LARGEST; });
     refused([](auto& records, Memory&) { records[0].quantity = SMALLEST; });
     refused([](auto& records, Memory&) { records[0].priority = 7; });
-    refused([](auto& records, Memory&) { records[0].linked_id = 77; });
+    refused([](auto& records, Memory&) { records[0].linked_number = 77; });
     refused([](auto& records, Memory&) { records[0].side = 255; });
     refused([](auto&, Memory& memory) { memory.state = 4; });
+    refused([](auto&, Memory& memory) { memory.rules = 2; });
+    refused([](auto&, Memory& memory) { memory.reached_high = 5; });
+    refused([](auto&, Memory& memory) { memory.next_high = memory.next_low = 5; });
     refused([](auto&, Memory& memory) { memory.last_price = SMALLEST; });
     demand(!book.restore(book.memory(), sound.data(), sound.size()).empty(), "only an empty book is filled");
 }
@@ -194,6 +226,7 @@ int main() {
         {"time priority and depth", time_priority_and_depth},
         {"extremes are refused", extremes_are_refused},
         {"rules at their largest", rules_at_their_largest},
+        {"a cascade goes on after a restart", a_cascade_goes_on_after_a_restart},
         {"rebuilding refuses contradictions", rebuilding_refuses_contradictions},
         {"many orders come and go", many_orders_come_and_go},
         {"random commands keep every invariant", random_commands_keep_every_invariant},

@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e.venue import Venue, markets_yaml
 from tests.harness.description import check_answer
-from trade_engine.bootstrap import TradeEngine
 from trade_engine.config import Config, load_config
+from trade_engine.roles.all import TradeEngine
 
 
 def engine_config(database_url: str, more: Mapping[str, Any] | None = None) -> Config:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
-from trade_engine.bootstrap import TradeEngine
+from trade_engine.roles.all import TradeEngine
 
 
 async def test_a_halt_is_felt_and_outlives_a_restart(venue: Venue, database_url: str, tmp_path: Path) -> None:
@@ -29,10 +29,10 @@ async def test_a_halt_is_felt_and_outlives_a_restart(venue: Venue, database_url:
     again = TradeEngine(engine_config(database_url), tmp_path)
     await again.start()
     try:
-        assert again.engine.markets[symbol].state.name == "HALTED"
-        await again.engine.set_market_state(symbol, again.engine.markets["T02/USDT"].state)
-        assert again.engine.markets[symbol].state.name == "OPEN"
-        assert await again.engine.cancel_all(None, symbol) == 1
-        assert (await again.engine.order(order["id"], None)).status.name == "CANCELLED"
+        assert again.engine.reader.markets[symbol].state.name == "HALTED"
+        await again.engine.operations.set_market_state(symbol, again.engine.reader.markets["T02/USDT"].state)
+        assert again.engine.reader.markets[symbol].state.name == "OPEN"
+        assert await again.engine.trading.cancel_all(None, symbol) == 1
+        assert (await again.engine.trading.order(order["id"], None)).status.name == "CANCELLED"
     finally:
         await again.stop()

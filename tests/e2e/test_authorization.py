@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 
 from tests.e2e.venue import Trader, Venue
-from trade_engine.api.auth.authenticator import sign
-from trade_engine.api.auth.tokens import ADMIN, SERVICE, TRADER
-from trade_engine.api.routes import OPEN, OPTIONAL, ROUTES, Route
+from trade_engine.edge.auth.authenticator import sign
+from trade_engine.edge.auth.tokens import ADMIN, SERVICE, TRADER
+from trade_engine.edge.rest.route import OPEN, OPTIONAL, Route
+from trade_engine.edge.rest.routes import ROUTES
 
 
 def signed(key: dict[str, Any], method: str, target: str, body: bytes = b"") -> dict[str, str]:

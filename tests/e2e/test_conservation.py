@@ -72,6 +72,7 @@ async def test_a_buyer_pays_in_what_he_receives_where_the_market_says_so(venue: 
     await seller.order(RECEIVED, "SELL", "1", "100.00")
     _, trades = await seller.order(RECEIVED, "SELL", "0.000001", "100.00")
     assert (trades[0]["seller_fee_asset"], trades[0]["seller_fee"]) == ("USDT", "0.0000001")
+    await venue.settled()
     taker, trades = await buyer.order(RECEIVED, "SELL", "0.5", "200.00")
     assert (taker["status"], trades) == ("OPEN", [])
     await venue.settled()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.venue import Venue
 from tests.harness.description import check_answer
-from trade_engine.api.auth.authenticator import sign
+from trade_engine.edge.auth.authenticator import sign
 
 
 def signed(key: Any, secret: str, method: str, target: str) -> dict[str, str]:

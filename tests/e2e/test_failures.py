@@ -85,7 +85,8 @@ async def test_a_poisonous_order_is_refused_and_its_neighbours_go_on(venue: Venu
         answers = await asyncio.gather(*(buyer.post(body) for body in bodies))
     finally:
         await pool.execute("ALTER TABLE orders DROP CONSTRAINT poison")
-    assert [a.status_code for a in answers] == [500 if n == 7 else 201 for n in range(16)]
+    assert [a.status_code for a in answers] == [422 if n == 7 else 201 for n in range(16)]
+    assert answers[7].json()["error"]["code"] == "COMMAND_REFUSED"
     await _verified(venue)
     assert (await buyer.balance("USDT"))[1] == 15 * 1001_000_000
 
@@ -125,6 +126,36 @@ async def test_a_lost_commit_answer_is_an_unknown_outcome_and_the_repeat_tells(v
     assert (await buyer.balance("USDT"))[1] == 1001_000_000
 
 
+async def test_a_database_that_stopped_being_durable_gets_no_order_until_it_is_again(venue: Venue) -> None:
+    """Somebody turns synchronous_commit off for the database; the writer finds out when it connects anew."""
+    symbol = venue.market()
+    buyer = await venue.trader(USDT="1000")
+    body = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "10.00"}
+    pool = venue.running.pool
+    name = await pool.fetchval("SELECT current_database()")
+
+    async def answers(status: int) -> str:
+        for _ in range(600):
+            answer = await buyer.post(body)
+            if answer.status_code == status and (status == 201 or "OUTCOME" not in answer.text):
+                return answer.text
+            await asyncio.sleep(0.05)
+        raise AssertionError(answer.text)
+
+    await pool.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await pool.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trade-engine writer'"
+        " AND datname = current_database()"
+    )
+    assert "DATABASE_UNAVAILABLE" in await answers(503)
+    ready = await venue.http.get("/health/ready")
+    assert ready.status_code == 503
+    assert "synchronous_commit is off" in ready.json()["database"]
+    await pool.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")
+    await answers(201)
+    await _verified(venue)
+
+
 async def test_settlement_failure(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trade whose settlement the wallet refuses becomes a dead letter; its neighbours settle all the same."""
     symbol = venue.market()
@@ -154,21 +185,3 @@ async def test_settlement_failure(venue: Venue, monkeypatch: pytest.MonkeyPatch)
     assert (letter["status"], letter["attempts"]) == ("FAILED", 3)
     assert "PLANTED" in letter["last_reason"]
     await _verified(venue)
-
-
-async def test_a_second_writer_fences_the_first(venue: Venue, database_url: str) -> None:
-    """Whoever starts later writes; the earlier one stops instead of writing beside it."""
-    from trade_engine.sequencer.commit import Fenced, Writer
-
-    first, second = Writer(database_url), Writer(database_url)
-    try:
-        await first.take_over()
-        await second.take_over()
-        assert second.epoch == first.epoch + 1
-        empty: list[list[object]] = [[] for _ in range(72)]
-        arguments = [first.epoch, 0, 1, 1, 0, 0, 1, b"", b"", b"", b"", b"", *empty]
-        with pytest.raises(Fenced):
-            await first.commit(arguments)
-    finally:
-        await first.close()
-        await second.close()

@@ -7,10 +7,10 @@ import pytest
 
 from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
-from trade_engine.bootstrap import TradeEngine
 from trade_engine.domain.errors import Refused
 from trade_engine.domain.market import Market, MarketError
 from trade_engine.domain.scale import UNIT, parse_units
+from trade_engine.roles.all import TradeEngine
 from trade_engine.sequencer.verify import verify
 
 NEW = Market(
@@ -26,7 +26,7 @@ NEW = Market(
 
 
 async def test_markets_are_listed_and_changed_while_running(venue: Venue, database_url: str, tmp_path: Path) -> None:
-    engine = venue.running.engine
+    engine = venue.running.engine.operations
     buyer = await venue.trader(USDT="10000")
     body = {"symbol": "NEW/USDT", "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "10.00"}
     assert (await buyer.post(body)).json()["error"]["code"] == "INVALID_SYMBOL"
@@ -49,9 +49,9 @@ async def test_markets_are_listed_and_changed_while_running(venue: Venue, databa
     again = TradeEngine(engine_config(database_url), tmp_path)
     await again.start()
     try:
-        assert again.engine.markets["NEW/USDT"].taker_fee == parse_units("0.01")
-        assert again.engine.markets["NEW/USDT"].max_open_orders == 3
-        assert again.engine.markets["T01/USDT"].maker_fee == 0
+        assert again.engine.reader.markets["NEW/USDT"].taker_fee == parse_units("0.01")
+        assert again.engine.reader.markets["NEW/USDT"].max_open_orders == 3
+        assert again.engine.reader.markets["T01/USDT"].maker_fee == 0
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{again.api.port}") as http:
             bids, _ = await Venue(http, again).book("NEWUSDT")
         assert bids == [("10.00", "3", 3)]

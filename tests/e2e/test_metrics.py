@@ -1,9 +1,24 @@
 """Metrics as Prometheus scrapes them: what was done is counted, by market, route and status."""
 
+import re
+from pathlib import Path
+from typing import Final
+
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
+from tests.harness.postgres import TestServer
+from tests.harness.wallet_service import SECRET, wallet_service
+from trade_engine.roles.all import TradeEngine
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "operator" / "metrics.md"
+#: What each bucket, and each sample, is told apart by beside the labels of its metric.
+_OWN_LABELS: Final = {"le"}
+
+#: Kind and labels of a metric.
+Terms = tuple[str, frozenset[str]]
 
 
 async def scrape(venue: Venue) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -53,6 +68,56 @@ async def test_what_happened_is_counted(venue: Venue) -> None:
 
 
 async def test_an_engine_that_lost_its_database_says_so(venue: Venue) -> None:
-    venue.running.sequencer.trouble = "database: away"
+    venue.running.sequencer._keeper.trouble = "database: away"
     assert (await scrape(venue))["engine_up", ()] == 0
-    venue.running.sequencer.trouble = None
+    venue.running.sequencer._keeper.trouble = None
+
+
+def documented(of_wallet_service: bool) -> dict[str, Terms]:
+    """The metrics that the page names."""
+    parts = PAGE.read_text(encoding="utf-8").split("## The wallet service")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", parts[of_wallet_service], re.MULTILINE)
+    return {name: (kind, frozenset(re.findall(r"\w+", labels))) for name, kind, labels in rows}
+
+
+async def exported(port: int) -> dict[str, Terms]:
+    """The metrics that a process exports; when each began is left out."""
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    names = {name: f"{name}_total" if family.type == "counter" else name for name, family in families.items()}
+    return {
+        names[name]: (
+            family.type,
+            frozenset(label for sample in family.samples for label in sample.labels) - _OWN_LABELS,
+        )
+        for name, family in families.items()
+        if name.removesuffix("_created") not in families or not name.endswith("_created")
+    }
+
+
+async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
+    postgres: TestServer, database_url: str, tmp_path: Path
+) -> None:
+    wallet_url = postgres.migrated()
+    try:
+        async with wallet_service(wallet_url) as wallet_port:
+            wallet = {"wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET}
+            engine = TradeEngine(engine_config(database_url, wallet), tmp_path)
+            await engine.start()
+            try:
+                url = f"http://127.0.0.1:{engine.api.port}"
+                async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+                    venue = Venue(http, engine)
+                    symbol = venue.market()
+                    base = symbol.split("/")[0]
+                    seller, buyer = await venue.trader(**{base: "10"}), await venue.trader(USDT="1000")
+                    await seller.order(symbol, "SELL", "2", "100.00")
+                    await buyer.order(symbol, "BUY", "1", "100.00")
+                    await buyer.order(symbol, "BUY", "1", "90.00")
+                assert await exported(engine.scraped.port) == documented(of_wallet_service=False)
+                assert await exported(wallet_port) == documented(of_wallet_service=True)
+            finally:
+                await engine.stop()
+    finally:
+        postgres.drop(wallet_url)

@@ -172,11 +172,11 @@ async def test_a_halted_market_refuses_and_opens_again(venue: Venue) -> None:
     buyer, _ = await _pair(venue, symbol)
     order, _ = await buyer.order(symbol, "BUY", "1", "100.00")
     body = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "100.00"}
-    await venue.running.engine.set_market_state(symbol, MarketState.CANCEL_ONLY)
+    await venue.running.engine.operations.set_market_state(symbol, MarketState.CANCEL_ONLY)
     answer = await buyer.post(body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "MARKET_CANCEL_ONLY")
     assert (await buyer.cancel(order["id"])).status_code == 200
-    await venue.running.engine.set_market_state(symbol, MarketState.OPEN)
+    await venue.running.engine.operations.set_market_state(symbol, MarketState.OPEN)
     assert (await buyer.post(body)).status_code == 201
     await _verified(venue)
     assert (await buyer.balance("USDT"))[1] == parse_units("100.1")

@@ -9,7 +9,7 @@ import httpx
 
 from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
-from trade_engine.bootstrap import TradeEngine
+from trade_engine.roles.all import TradeEngine
 from trade_engine.sequencer.verify import verify
 
 KINDS = ("LIMIT", "LIMIT", "LIMIT", "MARKET", "STOP", "STOP_LIMIT")
@@ -45,7 +45,9 @@ async def _random_flow(venue: Venue, symbols: list[str], seed: int, actions: int
         if kind in ("STOP", "STOP_LIMIT"):
             body["stop_price"] = f"{rng.randint(90, 110)}.00"
         if kind == "LIMIT" and rng.random() < 0.3:
-            body["display_quantity"] = "0.1"
+            # 5 % of the largest quantity; no more than the smallest.
+            body["quantity"] = f"{max(2, int(10 * float(body['quantity']))) / 10}"
+            body["display_quantity"] = "0.2"
         answer = await traders[number].post(body)
         assert answer.status_code in (201, 422), answer.text
         if answer.status_code == 201:

@@ -10,11 +10,12 @@ import httpx
 import pytest
 
 from tests.e2e import test_trading
+from tests.e2e.test_metrics import scrape
 from tests.e2e.venue import Venue, markets_yaml
 from tests.harness.postgres import TestServer
 from tests.harness.wallet_service import SECRET, wallet_service
-from trade_engine.bootstrap import TradeEngine
 from trade_engine.config import load_config
+from trade_engine.roles.all import TradeEngine
 
 # The whole suite, which runs on the wallet in process where it stands, runs here on the venue of this module.
 globals().update({name: test for name, test in vars(test_trading).items() if name.startswith("test_")})
@@ -67,3 +68,27 @@ async def test_engine_and_wallet_agree(venue: Venue) -> None:
     await venue.settled()
     outcome = await venue.running.reconciler.run()
     assert outcome.differences == []
+
+
+async def test_each_wallet_says_itself_how_it_is(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one over HTTP has a circuit: open, it is neither ready nor asked; any other is as the database is."""
+    wallet = venue.running.wallet
+    over_http = venue.running.config.wallet.mode == "http"
+    assert (wallet.is_out, wallet.condition()) == (False, "ok" if over_http else None)
+    assert (await venue.http.get("/health/ready")).json()["wallet"] == "ok"
+    seen = await scrape(venue)
+    assert seen.get(("wallet_circuit_open", ())) == (0 if over_http else None)
+    if not over_http:
+        return
+    symbol = venue.market()
+    buyer = await venue.trader(USDT="1000")
+    # Time stands still, so that it stays open.
+    now_s = wallet.breaker._clock()
+    monkeypatch.setattr(wallet.breaker, "_clock", lambda: now_s)
+    while not wallet.is_out:
+        wallet.breaker.failed()
+    answer = await venue.http.get("/health/ready")
+    assert (answer.status_code, answer.json()["wallet"], wallet.condition()) == (503, "circuit open", "circuit open")
+    assert (await scrape(venue))["wallet_circuit_open", ()] == 1
+    refused = await buyer.post({"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "1", "price": "1.00"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "WALLET_UNAVAILABLE")

@@ -15,7 +15,7 @@ import uvloop
 from tests.fault.drill import Case, drill_world, faults, outage, permanent_refusal
 from tests.fault.hot_wallets import hot_wallets
 from tests.harness.postgres import TestServer
-from trade_engine.cli.output import machine
+from trade_engine.bench.machine import machine
 from trade_engine.ops.logging import configure_logging
 from trade_engine.wallet.audit import PostgresLedger
 

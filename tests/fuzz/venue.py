@@ -3,7 +3,7 @@
 import httpx
 
 from tests.e2e.venue import Venue
-from trade_engine.bootstrap import TradeEngine
+from trade_engine.roles.all import TradeEngine
 
 #: The market of the examples in the API's description.
 SYMBOL = "BTC/USDT"

@@ -7,10 +7,12 @@ from typing import Any, Final
 import httpx
 import jsonschema_rs
 
-from trade_engine.api.openapi.answers import LIMIT_HEADERS, NOWHERE
-from trade_engine.api.openapi.document import document
-from trade_engine.api.openapi.pages import PAGES
+from trade_engine.edge.rest.openapi.answers import LIMIT_HEADERS
+from trade_engine.edge.rest.openapi.document import document
+from trade_engine.edge.rest.openapi.pages import PAGES
 
+#: The answers to a path or a method that there is not; they belong to no route.
+NOWHERE: Final = ("ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED")
 _PAGES: Final = frozenset(route.path for route in PAGES)
 
 

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from trade_engine.bootstrap_wallet import WalletService
 from trade_engine.config import Config, load_config
+from trade_engine.roles.wallet import WalletService
 from trade_engine.storage.embedded import EmbeddedSettings
 
 SECRET: Final = "a secret that only tests know, of 32 bytes or more"

@@ -6,14 +6,13 @@ import asyncpg
 import msgspec
 import pytest
 
-from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.market import Market, default_markets
 from trade_engine.marketdata.candles import DAY_US, MINUTE_US, Candle
-from trade_engine.matching.books import new_book
-from trade_engine.matching.markets import MarketBooks
-from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders
 from trade_engine.sequencer.candle_store import CandleStore
-from trade_engine.sequencer.memory import CANDLES_KEPT, MarketView, Memory
+from trade_engine.sequencer.lease import Identity
+from trade_engine.sequencer.public_market import CANDLES_KEPT, PublicMarket
+from trade_engine.sequencer.store.commit import Writer
+from trade_engine.sequencer.store.postgres import PostgresStore
 from trade_engine.storage.candles import candles_between, candles_since, store_candles
 from trade_engine.storage.markets import insert_market
 
@@ -31,16 +30,6 @@ async def market(connection: asyncpg.Connection) -> Market:
     listed = default_markets()[0]
     row = await insert_market(connection, listed)
     return msgspec.structs.replace(listed, market_id=row["market_id"])
-
-
-def memory_of(market: Market) -> Memory:
-    """Memory with one market and nothing in it."""
-    live, markets = LiveOrders(), {market.market_id: market}
-    return Memory(
-        markets=markets, by_symbol={market.symbol: market}, books=MarketBooks(lambda number: new_book(number, "auto")),
-        live=live, bookkeeper=Bookkeeper(live, markets, 0), views={market.market_id: MarketView(market)}, traders={},
-        sequence=0, instruction_id=0, journal_hash=b"", state_hash=b"",
-    )  # fmt: skip
 
 
 async def test_an_older_version_never_replaces_a_newer_one(pool: asyncpg.Pool, market: Market) -> None:
@@ -78,16 +67,10 @@ async def test_ranges_of_the_table(pool: asyncpg.Pool, market: Market) -> None:
 async def test_the_store_catches_up_after_an_outage_and_memory_keeps_what_is_not_stored(
     pool: asyncpg.Pool, connection: asyncpg.Connection, market: Market
 ) -> None:
-    memory, away = memory_of(market), [True]
-
-    def current() -> Memory:
-        if away[0]:
-            raise Unavailable("ENGINE_UNAVAILABLE", "recovering")
-        return memory
-
-    store = CandleStore(pool, current)
+    views: dict[int, PublicMarket] = {}
+    store = CandleStore(PostgresStore(Writer("", Identity("", "")), pool), lambda: views)
     running = asyncio.create_task(store.keep_running(0.01))
-    view = memory.views[market.market_id]
+    view = PublicMarket(market)
     minutes = CANDLES_KEPT + 50
     try:
         for n in range(minutes):
@@ -96,7 +79,7 @@ async def test_the_store_catches_up_after_an_outage_and_memory_keeps_what_is_not
         assert await connection.fetchval("SELECT count(*) FROM candles") == 0
         async with connection.transaction():
             await connection.execute("ALTER TABLE candles RENAME TO away")
-        away[0] = False
+        views[market.market_id] = view
         await asyncio.sleep(0.05)
         assert len(view.candles.between("1m", 0, ALL, 9_999)) == minutes, "nothing unstored is forgotten"
         await connection.execute("ALTER TABLE away RENAME TO candles")

@@ -44,14 +44,14 @@ BUGS: Final = (
         "an order can be cancelled twice",
         "book_state",
         (
-            "        del self.orders[order.order_id]\n",
-            "        if order.waiting:\n            del self.orders[order.order_id]\n",
+            "        del self.orders[order.order_number]\n",
+            "        if order.waiting:\n            del self.orders[order.order_number]\n",
         ),
     ),
     _reference(
         "FOK fills in part",
         "taker",
-        ("not _can_fill_whole(book, taker, worst)", "not would_take(book, taker.side, taker.price)"),
+        ("_foresee(book, taker, worst) != _WHOLE", "not would_take(book, taker.side, taker.price)"),
     ),
     _reference(
         "FOK does not see hidden parts",
@@ -59,7 +59,9 @@ BUGS: Final = (
         ("            if leaves > shown:\n", "            if leaves < shown:\n"),
     ),
     _reference(
-        "FOK counts both legs of a pair", "taker", ("gone.add(maker.linked_id)", "gone.discard(maker.linked_id)")
+        "FOK counts both legs of a pair",
+        "taker",
+        ("gone.add(maker.linked_number)", "gone.discard(maker.linked_number)"),
     ),
     _reference(
         "self-trade prevention ignored",
@@ -81,7 +83,76 @@ BUGS: Final = (
         ("    level.append(maker)\n", "    level.visible += maker.display_remaining\n"),
         ("    maker.priority = book.next_priority()\n", ""),
     ),
-    _reference("stop trigger off by one tick", "reference", ("level.key <= reached", "level.key < reached")),
+    _reference(
+        "stop trigger off by one tick",
+        "triggers",
+        (
+            "is not None and level.key <= reached:\n                return",
+            "is not None and level.key < reached:\n                return",
+        ),
+    ),
+    _reference(
+        "stop trigger of version 0.1 off by one tick",
+        "triggers",
+        ("stops.best) is not None and level.key <= reached", "stops.best) is not None and level.key < reached"),
+    ),
+    _reference(
+        "the budget does not count the cascade",
+        "taker",
+        ("    if not book.rules & CASCADE_BUDGET:\n        book.met = 0\n", "    book.met = 0\n"),
+    ),
+    _reference("the budget starts any number of stops", "triggers", ("book.started < book.max_fills and ", "")),
+    _reference(
+        "a stop is cut by the fills of those before it",
+        "triggers",
+        (" and (not book.met or comes_to_its_end(book, order))", ""),
+    ),
+    _reference(
+        "what waits goes on with the SELLs",
+        "triggers",
+        (
+            "((BUY, book.reached_high), (SELL, -book.reached_low))",
+            "((SELL, -book.reached_low), (BUY, book.reached_high))",
+        ),
+    ),
+    _reference(
+        "what waits goes on by the latest trade",
+        "triggers",
+        (
+            "    while (order := _next_in_turn(book))",
+            "    book.reached_high = max(book.reached_high, book.next_high)\n    while (order := _next_in_turn(book))",
+        ),
+    ),
+    _reference(
+        "the stops that wait are not in the hash",
+        "state_hash",
+        ("_hash(record if any(memory[8:])", "_hash(record[:72] if any(memory[8:])"),
+    ),
+    _reference(
+        "the stops that wait are forgotten by a restart",
+        "book_state",
+        (
+            "            self.reached_high, self.reached_low, self.next_high, self.next_low,\n        ) = memory",
+            "            self.reached_high, self.reached_low, *_,\n        ) = memory",
+        ),
+    ),
+    _reference(
+        "an order enters before the stops that wait",
+        "checks",
+        (
+            "    return Reason.TRIGGERS_WAITING if book.reached_high else FINE\n\n\ndef outside",
+            "    return FINE\n\n\ndef outside",
+        ),
+    ),
+    _reference(
+        "an amended order passes the stops that wait",
+        "checks",
+        (
+            "Reason.TRIGGERS_WAITING if enters and book.reached_high else",
+            "Reason.TRIGGERS_WAITING if enters and not book.priority else",
+        ),
+    ),
+    _reference("a halted market starts stops", "checks", ("(PLACE, AMEND, TRIGGER)", "(PLACE, AMEND)")),
     _reference(
         "amending the quantity up keeps priority",
         "reference",
@@ -91,10 +162,10 @@ BUGS: Final = (
         "orders of one time expire newest first",
         "expiry",
         (
-            "heappush(self._heap, (order.expires_us, order.order_id))",
-            "heappush(self._heap, (order.expires_us, -order.order_id))",
+            "heappush(self._heap, (order.expires_us, order.order_number))",
+            "heappush(self._heap, (order.expires_us, -order.order_number))",
         ),
-        ("order = self._orders.get(order_id)", "order = self._orders.get(abs(order_id))"),
+        ("order = self._orders.get(order_number)", "order = self._orders.get(abs(order_number))"),
     ),
     _reference(
         "a buyer spends more than he may",
@@ -134,7 +205,9 @@ BUGS: Final = (
         ("if (best_ == nullptr || key < best_->key) best_ = level;", "if (best_ == nullptr) best_ = level;"),
     ),
     _native(
-        "FOK fills in part", "taker.cpp", ("!can_fill_whole(taker, worst)", "!would_take(taker->side, taker->price)")
+        "FOK fills in part",
+        "taker.cpp",
+        ("foresee(taker, worst) != Outlook::WHOLE", "!would_take(taker->side, taker->price)"),
     ),
     _native(
         "self-trade prevention ignored",
@@ -151,13 +224,58 @@ BUGS: Final = (
         ("    level->append(maker);\n", "    level->visible += maker->display_remaining;\n"),
         ("    maker->priority = ++priority_;\n", ""),
     ),
-    _native("stop trigger off by one tick", "book.cpp", ("level->key <= reached[side]", "level->key < reached[side]")),
+    _native(
+        "stop trigger off by one tick",
+        "triggers.cpp",
+        ("level != nullptr && level->key <= reached[side]", "level != nullptr && level->key < reached[side]"),
+    ),
+    _native(
+        "the budget does not count the cascade",
+        "taker.cpp",
+        ("    if ((rules_ & CASCADE_BUDGET) == 0) met_ = 0;\n", "    met_ = 0;\n"),
+    ),
+    _native(
+        "a stop is cut by the fills of those before it",
+        "triggers.cpp",
+        (
+            "met_ == 0 || foresee(order, limit_key(order)) != Outlook::TOO_LONG",
+            "met_ <= max_fills_ && limit_key(order) != 0",
+        ),
+    ),
+    _native(
+        "what waits goes on with the SELLs",
+        "triggers.cpp",
+        (
+            "for (const Side side : {BUY, SELL}) {\n            const Level*",
+            "for (const Side side : {SELL, BUY}) {\n            const Level*",
+        ),
+    ),
+    _native(
+        "the stops that wait are not in the hash",
+        "book_state.cpp",
+        (
+            "if (memory.rules != 0 || memory.reached_high != 0 || memory.next_high != 0) return",
+            "if (memory.rules > 1) return",
+        ),
+    ),
+    _native(
+        "an order enters before the stops that wait",
+        "checks.cpp",
+        (
+            "    return reached_high_ != 0 ? Reason::TRIGGERS_WAITING",
+            "    return reached_high_ < 0 ? Reason::TRIGGERS_WAITING",
+        ),
+    ),
     _native(
         "amending the quantity up keeps priority",
         "book.cpp",
         ("stop_price == order->stop_price && quantity <= order->quantity)", "stop_price == order->stop_price)"),
     ),
-    _native("orders of one time expire newest first", "book.hpp", ("order_id > o.order_id;", "order_id < o.order_id;")),
+    _native(
+        "orders of one time expire newest first",
+        "book.hpp",
+        ("order_number > o.order_number;", "order_number < o.order_number;"),
+    ),
     _native(
         "a buyer spends more than he may",
         "taker.cpp",

@@ -55,6 +55,12 @@ def test_variables_stand_anywhere_in_a_value_and_have_defaults(write: Any) -> No
     wrong("${STAGE}: the variable is not set and has no default", file=file)
 
 
+@pytest.mark.parametrize(("option", "text"), [("tick_size", "0.01\n"), ("symbol", "BTC/USDT\n")])
+def test_a_line_feed_ends_no_value(option: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=option):
+        load_config(flags={"matching.markets": [BTC | {option: text}]}, environment={})
+
+
 def test_numbers_in_yaml_are_the_text_that_was_written(write: Any) -> None:
     file = write(
         "matching:\n  markets:\n"

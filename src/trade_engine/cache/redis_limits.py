@@ -1,4 +1,4 @@
-"""Rate limits counted in Redis, so that several processes share them; it keeps ``api.limits.Limits``.
+"""Rate limits counted in Redis, so that several processes share them; it keeps ``edge.limits.RateLimits``.
 
 One atomic script judges and counts.  Requests that arrive together share one call of it: while a call is under way
 the next requests gather, so that a busy server pays a round trip for many requests, never for one after the other.
@@ -21,13 +21,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
-from trade_engine.api.limits import Demand, LocalLimits, Verdict, judge
-from trade_engine.api.settings import LimitSettings, RateLimit
+from trade_engine.edge.limits import Demand, LocalLimits, Verdict, judge
+from trade_engine.edge.settings import LimitSettings, RateLimit
 
 log = structlog.get_logger(__name__)
 
 #: Requests of one call at most, so that Redis is never busy for long.
 _BATCH: Final = 128
+#: A tolerance that nothing exceeds, which a script's number still holds exactly.
+_ANY_US: Final = 1 << 53
 _TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
 #: KEYS: one a demand.  ARGV: the time ('' is Redis's own), then for each request how many demands it has, and for each
@@ -76,12 +78,13 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Waiting:
-    """A request that waits for its verdicts."""
+    """A request that waits for its verdicts; ``forced``: a debit, which is counted whatever the limit says."""
 
-    __slots__ = ("demands", "done")
+    __slots__ = ("demands", "done", "forced")
 
-    def __init__(self, demands: list[Demand]) -> None:
+    def __init__(self, demands: list[Demand], *, forced: bool = False) -> None:
         self.demands = demands
+        self.forced = forced
         self.done: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
 
     def answer(self, verdicts: list[Verdict]) -> None:
@@ -148,18 +151,28 @@ class RedisLimits:
         return "ok" if self._looking is None else "degraded"
 
     async def take(self, demands: Sequence[Demand]) -> list[Verdict]:
-        """Count a request; see ``api.limits.Limits``."""
+        """Count a request; see ``edge.limits.RateLimits``."""
         if self._looking is not None:
             return self._local.take_now(demands)
         counted = [demand for demand in demands if demand.name in self._limits]
         if not counted:
             return []
         waiting = _Waiting(counted)
+        self._enqueue(waiting)
+        return await waiting.done
+
+    def debit(self, demand: Demand) -> None:
+        """Count a cost afterwards, with the next call; see ``edge.limits.RateLimits``."""
+        if self._looking is not None:
+            self._local.debit(demand)
+        elif demand.name in self._limits:
+            self._enqueue(_Waiting([demand], forced=True))
+
+    def _enqueue(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
         if self._calling is None or self._calling.done():
             # A task starts in the loop's next round, so that all requests of this one are in its first call.
             self._calling = asyncio.create_task(self._call(), name="rate limits")
-        return await waiting.done
 
     async def _call(self) -> None:
         while self._waiting:
@@ -191,17 +204,20 @@ class RedisLimits:
             for name, caller, cost in waiting.demands:
                 limit, interval_us = self._limits[name]
                 keys.append(f"{self._settings.key_prefix}{name}:{caller}")
-                arguments += (interval_us, interval_us * limit.burst, cost)
+                arguments += (interval_us, _ANY_US if waiting.forced else interval_us * limit.burst, cost)
         async with asyncio.timeout(self._settings.timeout_ms / 1000):
             answers: list[Any] = await self._script(keys=keys, args=arguments)
         return [int(answer) for answer in answers]
 
     def _answer_locally(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
-            waiting.answer(self._local.take_now(waiting.demands))
+            if waiting.forced:
+                self._local.debit(waiting.demands[0])
+            else:
+                waiting.answer(self._local.take_now(waiting.demands))
 
     def _go_without(self, error: BaseException) -> None:
-        log.warning("Redis is away: this process counts rate limits by itself", error=repr(error))
+        log.warning("redis_away", means="this process counts rate limits by itself", error=repr(error))
         self._looking = asyncio.create_task(self._look(), name="looking for Redis")
 
     async def _look(self) -> None:
@@ -214,7 +230,7 @@ class RedisLimits:
                 await self._reach()
             except _TROUBLE:
                 continue
-            log.info("Redis is back")
+            log.info("redis_back")
             self._looking = None
             return
 

@@ -1,52 +1,80 @@
-"""The command line: one module a command, thin over the rest.  ``trade-engine --help`` lists them."""
+"""The command line: one module a command, thin over the rest.  ``trade-engine --help`` lists them.
+
+Nothing is imported here but what lists them: a command's module is when it is called.
+"""
+
+from typing import Final
 
 import click
 
 from trade_engine import __version__
-from trade_engine.cli.api_key import api_key
-from trade_engine.cli.asyncapi import asyncapi
-from trade_engine.cli.balances import balances
-from trade_engine.cli.bench import bench
-from trade_engine.cli.book import book
-from trade_engine.cli.config import config
-from trade_engine.cli.dead_letters import dead_letters
-from trade_engine.cli.deposit import deposit
-from trade_engine.cli.migrate import migrate
-from trade_engine.cli.openapi import openapi
-from trade_engine.cli.order import order
-from trade_engine.cli.reconcile import reconcile
-from trade_engine.cli.replay import replay
-from trade_engine.cli.serve import serve
-from trade_engine.cli.token import token
-from trade_engine.cli.trades import trades
-from trade_engine.cli.verify import verify_command
-from trade_engine.cli.wallet import wallet_command
+from trade_engine.cli.lazy import LazyCommand, LazyGroup
+
+#: Their summaries are the first lines of their helps.
+COMMANDS: Final = (
+    LazyCommand("api-key", "trade_engine.cli.api_key:api_key", "Make, list and revoke API keys."),
+    LazyCommand("asyncapi", "trade_engine.cli.asyncapi:asyncapi", "Print the AsyncAPI document of the WebSocket."),
+    LazyCommand(
+        "balances",
+        "trade_engine.cli.balances:balances",
+        "Show what you have: available, reserved for orders, and what unsettled trades will bring.",
+    ),
+    LazyCommand("bench", "trade_engine.cli.bench:bench", "Measure the engine on this machine."),
+    LazyCommand(
+        "book",
+        "trade_engine.cli.book:book",
+        "Show the book of SYMBOL as it changes: a table on a terminal, else a line a change.",
+    ),
+    LazyCommand("clock", "trade_engine.cli.clock:clock", "Say that the machine's clock is right although it jumped."),
+    LazyCommand("config", "trade_engine.cli.config:config", "Show and check the configuration."),
+    LazyCommand(
+        "dead-letters",
+        "trade_engine.cli.dead_letters:dead_letters",
+        "List, show, retry and resolve settlements that the wallet refused for good.",
+    ),
+    LazyCommand(
+        "deposit",
+        "trade_engine.cli.deposit:deposit",
+        "Credit USER (a UUID, or a demo name such as alice) with AMOUNT of ASSET; works while the engine runs.",
+    ),
+    LazyCommand("migrate", "trade_engine.cli.migrate:migrate", "Bring the database's schema up, or take it down."),
+    LazyCommand("openapi", "trade_engine.cli.openapi:openapi", "Print the OpenAPI 3.1 description of the REST API."),
+    LazyCommand("order", "trade_engine.cli.order:order", "Place, cancel, amend and list orders at a running server."),
+    LazyCommand(
+        "reconcile",
+        "trade_engine.cli.reconcile:reconcile",
+        "Compare reservations, trades, balances and deposits of engine and wallet; exit 1 on a difference.",
+    ),
+    LazyCommand(
+        "replay",
+        "trade_engine.cli.replay:replay",
+        "Replay COMMANDS (JSON lines, gzip or plain) and count how many of its trades come out in order.",
+    ),
+    LazyCommand("serve", "trade_engine.cli.serve:serve", "Run the engine until SIGINT or SIGTERM."),
+    LazyCommand(
+        "token",
+        "trade_engine.cli.token:token",
+        "Print a token for USER (a UUID, or a demo name such as alice) that the engine on DATA_DIR accepts.",
+    ),
+    LazyCommand("trades", "trade_engine.cli.trades:trades", "Show the latest trades of SYMBOL, newest first."),
+    LazyCommand(
+        "verify",
+        "trade_engine.cli.verify:verify_command",
+        "Check the journal's chain, the books' state, every order, every trade and the ledger; exit 1 on a difference.",
+    ),
+    LazyCommand(
+        "wallet",
+        "trade_engine.cli.wallet:wallet_command",
+        "Run the wallet service until SIGINT or SIGTERM; or, by a command, look after the wallet.",
+    ),
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="trade-engine")
 def main() -> None:
     """Trade Engine: orders in, trades matched, stored, settled and shown."""
-
-
-for _command in (
-    serve,
-    migrate,
-    token,
-    deposit,
-    replay,
-    verify_command,
-    bench,
-    config,
-    wallet_command,
-    reconcile,
-    dead_letters,
-    asyncapi,
-    api_key,
-    order,
-    book,
-    trades,
-    balances,
-    openapi,
-):
-    main.add_command(_command)

@@ -8,4 +8,4 @@ import click
 @click.command()
 def asyncapi() -> None:
     """Print the AsyncAPI document of the WebSocket."""
-    click.echo(files("trade_engine.api.ws").joinpath("asyncapi.yaml").read_text(encoding="utf-8"), nl=False)
+    click.echo(files("trade_engine.edge.ws").joinpath("asyncapi.yaml").read_text(encoding="utf-8"), nl=False)

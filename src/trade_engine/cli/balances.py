@@ -3,7 +3,7 @@
 import click
 
 from trade_engine.cli.connection import Server, amount, asks_a_server, say_json
-from trade_engine.cli.output import table
+from trade_engine.cli.output import show_table
 
 
 @click.command()
@@ -16,4 +16,4 @@ def balances(server: Server, *, as_json: bool) -> None:
         say_json({"balances": rows})
         return
     lines = [(row.asset, *map(amount, (row.available, row.reserved, row.pending, row.total))) for row in rows]
-    click.echo(table(("asset", "available", "reserved", "pending", "total"), lines))
+    show_table(("asset", "available", "reserved", "pending", "total"), lines)

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from trade_engine.cli.connection import Server, amount, asks_a_server, say_json
-from trade_engine.cli.output import table
+from trade_engine.cli.output import show_table
 from trade_engine.client import DepthMessage, Level, LocalBook, PriceLevel
 
 Levels = Sequence[Level | PriceLevel]
@@ -33,7 +33,7 @@ def book(server: Server, symbol: str, depth: int, updates: int | None, *, once: 
         if as_json:
             say_json(shown)
         else:
-            click.echo(table(_HEADINGS, _rows(shown.bids, shown.asks)))
+            show_table(_HEADINGS, _rows(shown.bids, shown.asks))
         return
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_follow(server, symbol, depth, updates, as_json=as_json))

@@ -7,7 +7,7 @@ import click
 import yaml
 
 from trade_engine.cli.options import config_option, configure, explained, json_option
-from trade_engine.config import markets_of, schema, shown
+from trade_engine.config import ConfigError, markets_of, schema, shown
 
 
 @click.group()
@@ -27,11 +27,19 @@ def show_command(config_file: Path | None, *, as_json: bool) -> None:
 
 @config.command("check")
 @config_option
-def check_command(config_file: Path | None) -> None:
-    """Say whether the configuration is right, and if not, which key is wrong and why."""
+@json_option
+def check_command(config_file: Path | None, *, as_json: bool) -> None:
+    """Say whether the configuration is right, and if not, which key is wrong and why; exit 1 if it is not."""
     with explained():
-        markets = markets_of(configure(config_file))
-    click.echo(f"ok: {len(markets)} markets")
+        try:
+            markets = markets_of(configure(config_file))
+        except ConfigError as error:
+            if not as_json:
+                raise
+            message = str(error)
+            click.echo(json.dumps({"ok": False, "key": message.partition(": ")[0], "message": message}))
+            raise SystemExit(1) from error
+    click.echo(json.dumps({"ok": True, "markets": len(markets)}) if as_json else f"ok: {len(markets)} markets")
 
 
 @config.command("schema")

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
+from trade_engine.bootstrap.attached import attached_url, attached_wallet
+from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
 from trade_engine.settlement.dead_letters import DeadLetters

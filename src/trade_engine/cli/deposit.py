@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
+from trade_engine.bootstrap.attached import attached_url, attached_wallet
+from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.cli.options import (
     asynchronous,
     config_option,

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import click
 
-from trade_engine.bootstrap import attached_url
+from trade_engine.bootstrap.attached import attached_url
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
 from trade_engine.storage.migrate import down, load_migrations, status, up

@@ -5,7 +5,7 @@ import json
 import click
 import yaml
 
-from trade_engine.api.openapi.document import document
+from trade_engine.edge.rest.openapi.document import document
 
 
 @click.command()

@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import asyncpg
 import click
 
+from trade_engine.bench.errors import BenchError
 from trade_engine.config import Config, ConfigError, load_config
 from trade_engine.domain.errors import EngineError
 from trade_engine.domain.ids import canonical_uuid
@@ -65,7 +66,7 @@ class explained:  # noqa: N801 - reads as a statement
         """Explain what is known."""
         if isinstance(error, EngineError):
             raise click.ClickException(f"{error.code}: {error.message}") from error
-        if isinstance(error, ConfigError | StorageError | WalletUnavailable):
+        if isinstance(error, BenchError | ConfigError | StorageError | WalletUnavailable):
             raise click.ClickException(str(error)) from error
         if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
             raise click.ClickException(f"{type(error).__name__}: {error}") from error

@@ -16,7 +16,7 @@ from trade_engine.cli.connection import (
     order_rows,
     say_json,
 )
-from trade_engine.cli.output import show, table
+from trade_engine.cli.output import show, show_table
 from trade_engine.client import OrderType, Placed, SelfTradePrevention, Side, TimeInForce
 
 
@@ -88,7 +88,7 @@ def cancel(server: Server, order_id: str | None, symbol: str | None, *, everythi
     if as_json:
         say_json(cancelled)
     else:
-        click.echo(table(ORDER_HEADINGS, order_rows([cancelled])))
+        show_table(ORDER_HEADINGS, order_rows([cancelled]))
 
 
 @order.command()
@@ -129,14 +129,14 @@ def list_command(
     if as_json:
         say_json({"orders": orders})
     else:
-        click.echo(table(ORDER_HEADINGS, order_rows(orders)))
+        show_table(ORDER_HEADINGS, order_rows(orders))
 
 
 def _tell(placed: Placed, *, as_json: bool) -> None:
     if as_json:
         say_json(placed)
         return
-    click.echo(table(ORDER_HEADINGS, order_rows([placed.order])))
+    show_table(ORDER_HEADINGS, order_rows([placed.order]))
     if placed.replayed:
         click.echo("placed before; nothing was placed again")
     if placed.order.reason:

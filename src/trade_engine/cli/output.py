@@ -1,19 +1,21 @@
 """What commands print: JSON with ``--json``, else lines for people; progress on a terminal only, on standard error."""
 
 import json
-import os
-import platform
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from io import StringIO
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 _console = Console(stderr=True)
+#: Columns no line of ours ever has.
+_WIDE: Final = 1_000_000
 
 
 def show(result: dict[str, Any], *, as_json: bool) -> None:
@@ -31,14 +33,23 @@ def show(result: dict[str, Any], *, as_json: bool) -> None:
             click.echo(f"{name:<{width}}  {value}")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows under headings, in columns as wide as they need; what is missing is a dash."""
-    cells = [list(headings), *(["-" if cell is None else str(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headings, in columns as wide as they need; what is missing is a dash.
+
+    Nothing is ever wrapped or cut, so that an id can be copied and a program can read a line; but for the headings'
+    weight a terminal gets what a file gets.
+    """
+    on_screen = sys.stdout.isatty()
+    shown = Table(*headings, box=None, pad_edge=False, header_style="bold" if on_screen else "")
+    for row in rows:
+        shown.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    drawn = StringIO()
+    # Both sizes are given, else the environment would have a say.
+    Console(file=drawn, force_terminal=on_screen, width=_WIDE, height=_WIDE).print(shown)
+    click.echo("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
 
 
-class Meter:
+class ProgressMeter:
     """Progress of one long command; silent where nobody looks."""
 
     def __init__(self, progress: Progress | None, label: str) -> None:
@@ -52,33 +63,16 @@ class Meter:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Meter]:
+def progress(label: str) -> Iterator[ProgressMeter]:
     """Show progress while the block runs, if standard error is a terminal."""
     if not sys.stderr.isatty():
-        yield Meter(None, label)
+        yield ProgressMeter(None, label)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_console, transient=True) as shown:
-        yield Meter(shown, label)
-
-
-def machine() -> str:
-    """The machine a figure was measured on, in a line."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123
-            cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    except OSError:
-        pass
-    load = f", load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}{load}"
+        yield ProgressMeter(shown, label)
 
 
 def command_line() -> str:
     """The command as it was given."""
     return " ".join(["trade-engine", *sys.argv[1:]])
-
-
-def now() -> float:
-    """Seconds of a clock for measuring."""
-    return time.perf_counter()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from trade_engine.bootstrap import attached_url, attached_wallet, jwt_secret
+from trade_engine.bootstrap.attached import attached_url, attached_wallet
+from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import progress, show
 from trade_engine.sequencer.clock import wall_clock_us

@@ -11,10 +11,11 @@ from typing import Final
 import click
 import uvloop
 
-from trade_engine.bootstrap import TradeEngine
 from trade_engine.cli.options import config_option, configure, data_dir_option, explained, user_id_of
 from trade_engine.domain.scale import UNIT
 from trade_engine.ops.logging import configure_logging
+from trade_engine.ops.supervisor import Supervisor
+from trade_engine.roles.all import TradeEngine
 from trade_engine.sequencer.failpoints import Failpoints
 
 _DEMO_USERS: Final = ("alice", "bob")
@@ -28,6 +29,7 @@ _DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port of the REST API; 0 picks a free one.")
 @click.option("--websocket-port", type=int, help="Port of the WebSocket; 0 picks a free one.")
+@click.option("--take-over", is_flag=True, help="Do not stand by for an engine that writes now: end it.")
 @click.option(
     "--failpoints",
     envvar="TRADE_ENGINE_FAILPOINTS",
@@ -44,14 +46,18 @@ def serve(
     failpoints: str,
     *,
     demo: bool,
+    take_over: bool,
 ) -> None:
-    """Run the engine until SIGINT or SIGTERM."""
+    """Run the engine until SIGINT or SIGTERM.
+
+    While another engine writes to the same database it stands by; superseded by another, it ends with status 75.
+    """
     with explained():
         config = configure(
             config_file, server__host=host, server__http_port=port, server__websocket_port=websocket_port
         )
-        configure_logging(config.logging.level, config.logging.format)
-        engine = TradeEngine(config, data_dir, Failpoints(failpoints))
+        configure_logging(config.logging.level, config.logging.format, config.logging.repeat_s)
+        engine = TradeEngine(config, data_dir, Failpoints(failpoints), take_over=take_over)
         uvloop.run(_serve(engine, demo=demo))
 
 
@@ -59,18 +65,40 @@ async def _serve(engine: TradeEngine, *, demo: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, engine.stopping.set)
-    await engine.start()
+    started = False
     try:
-        if demo:
-            await fund_demo_users(engine)
-        click.echo(_welcome(engine, demo=demo), err=not sys.stdout.isatty())
-        await engine.stopping.wait()
+        started = await _started(engine, demo=demo)
+        if started:
+            click.echo(_welcome(engine, demo=demo), err=not sys.stdout.isatty())
+            await engine.stopping.wait()
         click.echo("stopping", err=True)
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await engine.stop()
-    if engine.sequencer.trouble:
+        _exit_if_it_had_to_end(engine.supervisor)
+    if started and engine.sequencer.trouble:
         raise click.ClickException(engine.sequencer.trouble)
+
+
+async def _started(engine: TradeEngine, *, demo: bool) -> bool:
+    """Start it; False if it was told to end, or had to, before it was there: it may stand by for days."""
+    starting = asyncio.create_task(engine.start(fund_demo_users if demo else None))
+    ending = asyncio.create_task(engine.stopping.wait())
+    await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,))
+        if starting.cancelled():
+            return False
+    starting.result()
+    return True
+
+
+def _exit_if_it_had_to_end(supervisor: Supervisor) -> None:
+    if supervisor.reason is not None:
+        click.echo(f"Error: {supervisor.reason}", err=True)
+        sys.exit(supervisor.status)
 
 
 async def fund_demo_users(engine: TradeEngine) -> None:

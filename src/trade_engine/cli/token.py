@@ -5,15 +5,23 @@ from typing import Any
 
 import click
 
-from trade_engine.api.auth.tokens import ALGORITHMS, issue_token
-from trade_engine.bootstrap import jwt_secret
+from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.cli.options import config_option, configure, data_dir_option, explained, json_option, user_id_of
 from trade_engine.cli.output import show
+from trade_engine.edge.auth.tokens import ALGORITHMS, ROLES, TRADER, issue_token
 
 
 @click.command()
 @click.argument("user")
-@click.option("--role", "roles", multiple=True, default=("trader",), show_default=True, help="Roles in the token.")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(sorted(ROLES)),
+    multiple=True,
+    default=(TRADER,),
+    show_default=True,
+    help="Roles in the token.",
+)
 @click.option("--ttl", default=86_400, show_default=True, help="Seconds until it expires.")
 @click.option("--institution", help="Institution id in the token.")
 @click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="HS256", show_default=True)

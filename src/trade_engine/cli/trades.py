@@ -5,7 +5,7 @@ from itertools import islice
 import click
 
 from trade_engine.cli.connection import Server, amount, asks_a_server, say_json
-from trade_engine.cli.output import table
+from trade_engine.cli.output import show_table
 from trade_engine.client import MarketTrade, Trade
 
 
@@ -29,7 +29,7 @@ def trades(server: Server, symbol: str | None, limit: int, *, own: bool, as_json
         say_json({"trades": rows})
         return
     headings = ("time", "symbol", "price", "quantity", *(("side", "fee", "settlement") if own else ("taker",)))
-    click.echo(table(headings, map(_row, rows)))
+    show_table(headings, map(_row, rows))
 
 
 def _row(trade: MarketTrade) -> tuple[object, ...]:

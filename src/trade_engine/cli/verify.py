@@ -6,7 +6,7 @@ import asyncpg
 import click
 import msgspec
 
-from trade_engine.bootstrap import attached_url
+from trade_engine.bootstrap.attached import attached_url
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import progress, show
 from trade_engine.matching.books import new_book

@@ -58,7 +58,7 @@ class Effect(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ApiCall(Generic[T]):
     """One call; ``read`` makes the result of the answer's data and its next_cursor."""
 
     method: str
@@ -81,7 +81,7 @@ class Call(Generic[T]):
         """The body."""
         return b"" if self.body is None else msgspec.json.encode(self.body)
 
-    def after(self, cursor: str) -> "Call[T]":
+    def after(self, cursor: str) -> "ApiCall[T]":
         """The same list from a cursor on."""
         return replace(self, params={**self.params, "cursor": cursor})
 
@@ -172,17 +172,17 @@ class NewOrder:
         return body
 
 
-def _of_an_order(make: Callable[P, NewOrder]) -> Callable[P, Call[Placed]]:
+def _of_an_order(make: Callable[P, NewOrder]) -> Callable[P, ApiCall[Placed]]:
     """``place`` takes what ``NewOrder`` takes."""
 
-    def place(*args: P.args, **kwargs: P.kwargs) -> Call[Placed]:
+    def place(*args: P.args, **kwargs: P.kwargs) -> ApiCall[Placed]:
         """Place an order.  Repeated with its client_order_id until the outcome is known or the time is up.
 
         Takes what ``NewOrder`` takes: symbol, side, quantity, price, and by name the rest.
         """
         order = make(*args, **kwargs)
         ids = (order.client_order_id,)
-        return Call("POST", "/orders", _placed, Effect.REPEATABLE, body=order.body(), client_order_ids=ids)
+        return ApiCall("POST", "/orders", _placed, Effect.REPEATABLE, body=order.body(), client_order_ids=ids)
 
     place.__signature__ = inspect.signature(NewOrder)  # type: ignore[attr-defined]
     return place
@@ -191,10 +191,10 @@ def _of_an_order(make: Callable[P, NewOrder]) -> Callable[P, Call[Placed]]:
 place = _of_an_order(NewOrder)
 
 
-def place_many(orders: Iterable[NewOrder]) -> Call[list[PlaceResult]]:
+def place_many(orders: Iterable[NewOrder]) -> ApiCall[list[PlaceResult]]:
     """Place several orders in one request; each has its own result, in the order given.  Repeated like ``place``."""
     listed = list(orders)
-    return Call(
+    return ApiCall(
         "POST",
         "/orders/batch",
         _results,
@@ -205,15 +205,15 @@ def place_many(orders: Iterable[NewOrder]) -> Call[list[PlaceResult]]:
     )
 
 
-def cancel(order_id: str) -> Call[Order]:
+def cancel(order_id: str) -> ApiCall[Order]:
     """Cancel an order: the order as it ended.  Cancelling again answers the same, so it is repeated."""
-    return Call("DELETE", f"/orders/{_part(order_id)}", _order, Effect.REPEATABLE)
+    return ApiCall("DELETE", f"/orders/{_part(order_id)}", _order, Effect.REPEATABLE)
 
 
-def cancel_all(symbol: str | None = None) -> Call[int]:
+def cancel_all(symbol: str | None = None) -> ApiCall[int]:
     """Cancel all orders, or those of a market: how many (by the last try, if it was repeated)."""
     params = _given(symbol=symbol)
-    return Call("DELETE", "/orders", lambda *answer: _cancelled(*answer).cancelled, Effect.REPEATABLE, params=params)
+    return ApiCall("DELETE", "/orders", lambda *answer: _cancelled(*answer).cancelled, Effect.REPEATABLE, params=params)
 
 
 def amend(
@@ -222,7 +222,7 @@ def amend(
     quantity: Amount | None = None,
     price: Amount | None = None,
     stop_price: Amount | None = None,
-) -> Call[Placed]:
+) -> ApiCall[Placed]:
     """Change an order; ``quantity`` is its new total.  Less quantity keeps the place in the queue.
 
     Never repeated once it may have been carried out: a repeat could undo what somebody changed in between.
@@ -230,12 +230,12 @@ def amend(
     """
     change = {"quantity": quantity, "price": price, "stop_price": stop_price}
     body = {name: write_amount(name, value) for name, value in change.items() if value is not None}
-    return Call("PATCH", f"/orders/{_part(order_id)}", _placed, Effect.ONCE, body=body)
+    return ApiCall("PATCH", f"/orders/{_part(order_id)}", _placed, Effect.ONCE, body=body)
 
 
-def order(order_id: str) -> Call[Order]:
+def order(order_id: str) -> ApiCall[Order]:
     """One order of yours."""
-    return Call("GET", f"/orders/{_part(order_id)}", _order)
+    return ApiCall("GET", f"/orders/{_part(order_id)}", _order)
 
 
 def orders(
@@ -247,11 +247,11 @@ def orders(
     end_time: datetime | None = None,
     limit: int = 100,
     cursor: str | None = None,
-) -> Call[Page[Order]]:
+) -> ApiCall[Page[Order]]:
     """Your orders, newest first; ``status`` may be ``open`` for all that live.  ``limit`` is the size of a page."""
     words = status if status is None or isinstance(status, str) else ",".join(status)
     given = _given(symbol=symbol, status=words, side=side, limit=str(limit), cursor=cursor)
-    return Call("GET", "/orders", _orders, params=given | _span(start_time, end_time))
+    return ApiCall("GET", "/orders", _orders, params=given | _span(start_time, end_time))
 
 
 def trades(
@@ -261,10 +261,10 @@ def trades(
     end_time: datetime | None = None,
     limit: int = 100,
     cursor: str | None = None,
-) -> Call[Page[MarketTrade]]:
+) -> ApiCall[Page[MarketTrade]]:
     """A market's trades, newest first; no login needed."""
     given = _given(symbol=symbol, scope="market", limit=str(limit), cursor=cursor)
-    return Call("GET", "/trades", _market_trades, params=given | _span(start_time, end_time))
+    return ApiCall("GET", "/trades", _market_trades, params=given | _span(start_time, end_time))
 
 
 def my_trades(
@@ -274,20 +274,20 @@ def my_trades(
     end_time: datetime | None = None,
     limit: int = 100,
     cursor: str | None = None,
-) -> Call[Page[Trade]]:
+) -> ApiCall[Page[Trade]]:
     """Your own trades, newest first."""
     given = _given(symbol=symbol, scope="own", limit=str(limit), cursor=cursor)
-    return Call("GET", "/trades", _own_trades, params=given | _span(start_time, end_time))
+    return ApiCall("GET", "/trades", _own_trades, params=given | _span(start_time, end_time))
 
 
-def order_book(symbol: str, depth: int = 50) -> Call[OrderBook]:
+def order_book(symbol: str, depth: int = 50) -> ApiCall[OrderBook]:
     """A market's book, so many levels a side."""
-    return Call("GET", f"/orderbook/{_market_part(symbol)}", _book, params={"depth": str(depth)})
+    return ApiCall("GET", f"/orderbook/{_market_part(symbol)}", _book, params={"depth": str(depth)})
 
 
-def ticker(symbol: str) -> Call[Ticker]:
+def ticker(symbol: str) -> ApiCall[Ticker]:
     """A market's last 24 hours and best prices."""
-    return Call("GET", f"/markets/{_market_part(symbol)}/ticker", _ticker)
+    return ApiCall("GET", f"/markets/{_market_part(symbol)}/ticker", _ticker)
 
 
 def candles(
@@ -298,35 +298,35 @@ def candles(
     end_time: datetime | None = None,
     limit: int = 500,
     cursor: str | None = None,
-) -> Call[Page[Candle]]:
+) -> ApiCall[Page[Candle]]:
     """A page of a market's candles, oldest first; the first page has the newest, a cursor leads back in time."""
     given = _given(interval=interval, limit=str(limit), cursor=cursor) | _span(start_time, end_time)
-    return Call("GET", f"/markets/{_market_part(symbol)}/candles", _candles, params=given)
+    return ApiCall("GET", f"/markets/{_market_part(symbol)}/candles", _candles, params=given)
 
 
-def markets() -> Call[list[Market]]:
+def markets() -> ApiCall[list[Market]]:
     """All markets and their rules."""
-    return Call("GET", "/markets", _markets)
+    return ApiCall("GET", "/markets", _markets)
 
 
-def market(symbol: str) -> Call[Market]:
+def market(symbol: str) -> ApiCall[Market]:
     """One market and its rules."""
-    return Call("GET", f"/markets/{_market_part(symbol)}", _market)
+    return ApiCall("GET", f"/markets/{_market_part(symbol)}", _market)
 
 
-def balances() -> Call[list[Balance]]:
+def balances() -> ApiCall[list[Balance]]:
     """What you have, by asset."""
-    return Call("GET", "/balances", _balances)
+    return ApiCall("GET", "/balances", _balances)
 
 
-def time() -> Call[datetime]:
+def time() -> ApiCall[datetime]:
     """The server's clock."""
-    return Call("GET", "/time", lambda *answer: _time(*answer).time)
+    return ApiCall("GET", "/time", lambda *answer: _time(*answer).time)
 
 
-def status() -> Call[Status]:
+def status() -> ApiCall[Status]:
     """What answers, and whether all of it works."""
-    return Call("GET", "/status", _status)
+    return ApiCall("GET", "/status", _status)
 
 
 _part = partial(quote, safe="")

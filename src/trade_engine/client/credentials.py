@@ -39,7 +39,7 @@ class Token:
         return {"token": self._text()}
 
 
-class ApiKey:
+class KeyCredentials:
     """An API key: the secret signs and is never sent."""
 
     def __init__(self, key: str, secret: str) -> None:
@@ -47,7 +47,7 @@ class ApiKey:
         self._secret = secret.encode()
 
     def __repr__(self) -> str:
-        return f"ApiKey({self._key!r}, ...)"
+        return f"KeyCredentials({self._key!r}, ...)"
 
     def _proof(self, method: str, target: bytes, body: bytes) -> tuple[str, str, str]:
         """Time, nonce and signature: another nonce each time, so that a try is never taken for a replay."""
@@ -84,5 +84,5 @@ def credentials(
     if api_key is not None and api_secret is not None:
         if token is not None:
             raise ValueError("give a token or an API key, not both")
-        return ApiKey(api_key, api_secret)
+        return KeyCredentials(api_key, api_secret)
     return None if token is None else Token(token)

@@ -6,49 +6,49 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from trade_engine.client.calls import Call
-from trade_engine.client.repeating import Came, Retry, Try, carry_out
+from trade_engine.client.calls import ApiCall
+from trade_engine.client.repeating import Answered, Retry, Try, carry_out
 
 T = TypeVar("T")
 
 
-def drive(call: Call[T], retry: Retry, send: Callable[[Try], Came]) -> T:
+def drive(call: ApiCall[T], retry: Retry, send: Callable[[Try], Answered]) -> T:
     """Carry out a call by waiting.
 
     Raises:
         ClientError: as its module draws it.
     """
     steps = carry_out(call, retry, time.monotonic, random.random)
-    came: Came = None
+    answered: Answered = None
     while True:
         try:
-            step = steps.send(came)
+            step = steps.send(answered)
         except StopIteration as end:
             result: T = end.value
             return result
         if isinstance(step, Try):
-            came = send(step)
+            answered = send(step)
         else:
-            came = None
+            answered = None
             time.sleep(step.seconds)
 
 
-async def drive_async(call: Call[T], retry: Retry, send: Callable[[Try], Awaitable[Came]]) -> T:
+async def drive_async(call: ApiCall[T], retry: Retry, send: Callable[[Try], Awaitable[Answered]]) -> T:
     """Carry out a call on the event loop.
 
     Raises:
         ClientError: as its module draws it.
     """
     steps = carry_out(call, retry, time.monotonic, random.random)
-    came: Came = None
+    answered: Answered = None
     while True:
         try:
-            step = steps.send(came)
+            step = steps.send(answered)
         except StopIteration as end:
             result: T = end.value
             return result
         if isinstance(step, Try):
-            came = await send(step)
+            answered = await send(step)
         else:
-            came = None
+            answered = None
             await asyncio.sleep(step.seconds)

@@ -92,6 +92,7 @@ _AWAY = frozenset(
         "DATABASE_UNAVAILABLE",
         "ENGINE_UNAVAILABLE",
         "ENGINE_OVERLOADED",
+        "CLOCK_JUMPED",
         "OUTCOME_UNKNOWN",
         "REQUEST_TIMEOUT",
     )

@@ -11,11 +11,11 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
 import httpx
 
 from trade_engine.client import calls
-from trade_engine.client.calls import Call, looks_like
+from trade_engine.client.calls import ApiCall, looks_like
 from trade_engine.client.credentials import Credentials, credentials
 from trade_engine.client.driving import drive, drive_async
 from trade_engine.client.models import Page
-from trade_engine.client.repeating import Came, Lost, Reply, Retry, Try
+from trade_engine.client.repeating import Answered, Lost, Reply, Retry, Try
 from trade_engine.client.stream import Stream
 
 P = ParamSpec("P")
@@ -27,28 +27,28 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
-def _sends(describe: Callable[P, Call[T]]) -> Callable[Concatenate["Client", P], T]:
+def _sends(describe: Callable[P, ApiCall[T]]) -> Callable[Concatenate["Client", P], T]:
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.carry_out(describe(*args, **kwargs))
 
     return looks_like(method, describe)
 
 
-def _sends_async(describe: Callable[P, Call[T]]) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, T]]:
+def _sends_async(describe: Callable[P, ApiCall[T]]) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, T]]:
     def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         return self.carry_out(describe(*args, **kwargs))
 
     return looks_like(method, describe)
 
 
-def _pages(describe: Callable[P, Call[Page[T]]]) -> Callable[Concatenate["Client", P], Iterator[T]]:
+def _pages(describe: Callable[P, ApiCall[Page[T]]]) -> Callable[Concatenate["Client", P], Iterator[T]]:
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return self.pages(describe(*args, **kwargs))
 
     return looks_like(method, describe)
 
 
-def _pages_async(describe: Callable[P, Call[Page[T]]]) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[T]]:
+def _pages_async(describe: Callable[P, ApiCall[Page[T]]]) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[T]]:
     def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         return self.pages(describe(*args, **kwargs))
 
@@ -81,7 +81,7 @@ class _Caller(ABC, Generic[H]):
     def _open(self) -> H:
         """Make the pool of connections."""
 
-    def _request(self, call: Call[Any], timeout_s: float) -> httpx.Request:
+    def _request(self, call: ApiCall[Any], timeout_s: float) -> httpx.Request:
         """The request of one try, freshly signed."""
         content = call.content
         headers = {"Accept": "application/json"}
@@ -143,7 +143,7 @@ class Client(_Caller[httpx.Client]):
     time = _sends(calls.time)
     status = _sends(calls.status)
 
-    def pages(self, call: Call[Page[T]]) -> Iterator[T]:
+    def pages(self, call: ApiCall[Page[T]]) -> Iterator[T]:
         """The rows of a list, page by page as they are wanted."""
         while True:
             page = self.carry_out(call)
@@ -152,7 +152,7 @@ class Client(_Caller[httpx.Client]):
                 return
             call = call.after(page.next_cursor)
 
-    def carry_out(self, call: Call[T]) -> T:
+    def carry_out(self, call: ApiCall[T]) -> T:
         """Make a call of ``trade_engine.client.calls``.
 
         Raises:
@@ -160,7 +160,7 @@ class Client(_Caller[httpx.Client]):
         """
         return drive(call, self._retry, partial(self._try, call))
 
-    def _try(self, call: Call[Any], step: Try) -> Came:
+    def _try(self, call: ApiCall[Any], step: Try) -> Answered:
         try:
             return _reply(self._http.send(self._request(call, step.timeout_s)))
         except httpx.HTTPError as error:
@@ -210,7 +210,7 @@ class AsyncClient(_Caller[httpx.AsyncClient]):
         """A WebSocket, to be opened with ``async with``: market data, own orders, and orders placed over it."""
         return Stream(self._url, self._credentials, self._retry)
 
-    async def pages(self, call: Call[Page[T]]) -> AsyncIterator[T]:
+    async def pages(self, call: ApiCall[Page[T]]) -> AsyncIterator[T]:
         """The rows of a list, page by page as they are wanted."""
         while True:
             page = await self.carry_out(call)
@@ -220,7 +220,7 @@ class AsyncClient(_Caller[httpx.AsyncClient]):
                 return
             call = call.after(page.next_cursor)
 
-    async def carry_out(self, call: Call[T]) -> T:
+    async def carry_out(self, call: ApiCall[T]) -> T:
         """Make a call of ``trade_engine.client.calls``.
 
         Raises:
@@ -228,7 +228,7 @@ class AsyncClient(_Caller[httpx.AsyncClient]):
         """
         return await drive_async(call, self._retry, partial(self._try, call))
 
-    async def _try(self, call: Call[Any], step: Try) -> Came:
+    async def _try(self, call: ApiCall[Any], step: Try) -> Answered:
         try:
             return _reply(await self._http.send(self._request(call, step.timeout_s)))
         except httpx.HTTPError as error:

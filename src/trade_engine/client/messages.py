@@ -116,7 +116,7 @@ class BalancesMessage(PrivateMessage, frozen=True, kw_only=True, tag="balances")
     data: list[Balance]
 
 
-class Answer(msgspec.Struct, frozen=True, tag_field="type", tag="response"):
+class CommandAnswer(msgspec.Struct, frozen=True, tag_field="type", tag="response"):
     """The answer to one command."""
 
     id: int | None
@@ -137,4 +137,6 @@ ChannelMessage = (
     | BalancesMessage
 )
 
-decoder: Final[msgspec.json.Decoder[Answer | ChannelMessage]] = msgspec.json.Decoder(Answer | ChannelMessage)
+decoder: Final[msgspec.json.Decoder[CommandAnswer | ChannelMessage]] = msgspec.json.Decoder(
+    CommandAnswer | ChannelMessage
+)

@@ -169,6 +169,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     price_band: Decimal
     max_slippage: Decimal
     max_open_orders: int
+    #: Least share of its quantity that an iceberg shows.
+    min_display_share: Decimal = Decimal(0)
     maker_fee: Decimal
     taker_fee: Decimal
     fee_asset: Literal["QUOTE", "RECEIVED"]

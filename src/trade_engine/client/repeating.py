@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from trade_engine.client.calls import Call, Effect
+from trade_engine.client.calls import ApiCall, Effect
 from trade_engine.client.errors import (
     ApiError,
     ClientError,
@@ -80,7 +80,7 @@ class Lost:
     sent: bool
 
 
-Came = Reply | Lost | None
+Answered = Reply | Lost | None
 
 
 class _Meta(msgspec.Struct):
@@ -110,8 +110,8 @@ class _Failure:
 
 
 def carry_out(
-    call: Call[T], retry: Retry, now: Callable[[], float], dice: Callable[[], float]
-) -> Generator[Try | Pause, Came, T]:
+    call: ApiCall[T], retry: Retry, now: Callable[[], float], dice: Callable[[], float]
+) -> Generator[Try | Pause, Answered, T]:
     """The tries and pauses of one call; returns its result.
 
     ``now`` gives seconds, ``dice`` a number from 0 to 1.
@@ -124,8 +124,8 @@ def carry_out(
     perhaps_done = False
     while True:
         left_s = until - now() if retry.deadline_s else retry.timeout_s
-        came = yield Try(min(retry.timeout_s, max(left_s, _LEAST_TIMEOUT_S)))
-        result = _judge(call, came)
+        answered = yield Try(min(retry.timeout_s, max(left_s, _LEAST_TIMEOUT_S)))
+        result = _judge(call, answered)
         wait_s = pause_s * (1 - dice() / 2)
         if isinstance(result, _Failure):
             error = result.error
@@ -141,27 +141,27 @@ def carry_out(
         pause_s = min(pause_s * 2, retry.longest_pause_s)
 
 
-def _judge(call: Call[T], came: Came) -> T | _Failure:
-    if not isinstance(came, Reply):
-        lost = came or Lost("nothing was tried", sent=False)
+def _judge(call: ApiCall[T], answered: Answered) -> T | _Failure:
+    if not isinstance(answered, Reply):
+        lost = answered or Lost("nothing was tried", sent=False)
         return _Failure(TransportError(lost.reason), perhaps_done=lost.sent, passing=True)
     try:
-        envelope = _envelope.decode(came.body)
+        envelope = _envelope.decode(answered.body)
         if envelope.success:
             return call.read(envelope.data, envelope.meta.next_cursor)
         if envelope.error is None:
             raise msgspec.ValidationError("a failure without an error")
     except (msgspec.DecodeError, UnicodeDecodeError) as reason:
-        error = ProtocolError(f"HTTP {came.status} with what is no answer of this API: {reason}")
-        refused = 300 <= came.status < 500
-        return _Failure(error, perhaps_done=not refused, passing=came.status in _GATEWAY)
-    wait_s = _seconds(came.retry_after, envelope.error)
-    refusal = api_error(envelope.error, came.status, envelope.meta.request_id, wait_s)
+        error = ProtocolError(f"HTTP {answered.status} with what is no answer of this API: {reason}")
+        refused = 300 <= answered.status < 500
+        return _Failure(error, perhaps_done=not refused, passing=answered.status in _GATEWAY)
+    wait_s = _seconds(answered.retry_after, envelope.error)
+    refusal = api_error(envelope.error, answered.status, envelope.meta.request_id, wait_s)
     unknown = refusal.code in _UNKNOWN or (refusal.status >= 500 and not isinstance(refusal, Unavailable))
     return _Failure(refusal, perhaps_done=unknown, passing=isinstance(refusal, RateLimited | Unavailable))
 
 
-def _last_word(call: Call[T], error: ClientError, *, perhaps_done: bool) -> ClientError:
+def _last_word(call: ApiCall[T], error: ClientError, *, perhaps_done: bool) -> ClientError:
     """The error to raise: a refusal of the last try says nothing of an earlier one that may have been carried out.
 
     Only a refusal that the engine gives after it has looked for the client_order_id does.

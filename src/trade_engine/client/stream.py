@@ -24,14 +24,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from trade_engine.client import calls
-from trade_engine.client.calls import Call, Effect, looks_like
+from trade_engine.client.calls import ApiCall, Effect, looks_like
 from trade_engine.client.credentials import Credentials
 from trade_engine.client.driving import drive_async
 from trade_engine.client.errors import ClientError, ProtocolError, RateLimited, TransportError, Unavailable, api_error
 from trade_engine.client.local_book import LocalBook, OutOfStep
-from trade_engine.client.messages import Answer, Channel, ChannelMessage, DepthMessage, decoder
+from trade_engine.client.messages import Channel, ChannelMessage, CommandAnswer, DepthMessage, decoder
 from trade_engine.client.models import Interval, Order, Placed, ServerTime
-from trade_engine.client.repeating import Came, Lost, Reply, Retry, Try
+from trade_engine.client.repeating import Answered, Lost, Reply, Retry, Try
 from trade_engine.client.values import Amount
 
 P = ParamSpec("P")
@@ -43,7 +43,7 @@ _PASSING_STATUS: Final = frozenset((408, 429, 500, 502, 503, 504))
 _Subscription = tuple[Channel, str | None, Interval | None, int | None]
 
 
-def _places(describe: Callable[P, Call[Placed]]) -> Callable[Concatenate["Stream", P], Coroutine[Any, Any, Placed]]:
+def _places(describe: Callable[P, ApiCall[Placed]]) -> Callable[Concatenate["Stream", P], Coroutine[Any, Any, Placed]]:
     async def place(self: "Stream", /, *args: P.args, **kwargs: P.kwargs) -> Placed:
         call = describe(*args, **kwargs)
         return await self._send("place", {"order": call.body}, call)
@@ -62,7 +62,7 @@ class Stream:
         self._connection: ClientConnection | None = None
         self._ready = asyncio.Event()
         self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Came]] = {}
+        self._waiting: dict[int, asyncio.Future[Answered]] = {}
         self._messages: asyncio.Queue[ChannelMessage | None] = asyncio.Queue(_QUEUE)
         self._subscriptions: dict[_Subscription, None] = {}
         self._cancel_on_disconnect = False
@@ -199,20 +199,20 @@ class Stream:
         return await self._send("amend", {"order_id": order_id, "change": call.body}, call)
 
     async def _carry_out(self, op: str, fields: Mapping[str, Any], read: Callable[[msgspec.Raw], T]) -> T:
-        call = Call("WebSocket", op, lambda content, _: read(content), Effect.REPEATABLE)
+        call = ApiCall("WebSocket", op, lambda content, _: read(content), Effect.REPEATABLE)
         return await self._send(op, fields, call)
 
-    async def _send(self, op: str, fields: Mapping[str, Any], call: Call[T]) -> T:
+    async def _send(self, op: str, fields: Mapping[str, Any], call: ApiCall[T]) -> T:
         return await drive_async(call, self._retry, partial(self._try, op, fields))
 
-    async def _try(self, op: str, fields: Mapping[str, Any], step: Try) -> Came:
+    async def _try(self, op: str, fields: Mapping[str, Any], step: Try) -> Answered:
         number, sent = next(self._ids), False
         try:
             async with asyncio.timeout(step.timeout_s):
                 await self._ready.wait()
                 if self._connection is None:
                     raise self._ended or TransportError("the stream is closed")
-                answer: asyncio.Future[Came] = asyncio.get_running_loop().create_future()
+                answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
                 self._waiting[number] = answer
                 sent = True
                 await self._connection.send(_command(op, number, fields))
@@ -291,12 +291,12 @@ class Stream:
                     raise api_error(answer.error, 0, None, None)
                 return
 
-    async def _take(self, frame: str | bytes) -> Answer | None:
+    async def _take(self, frame: str | bytes) -> CommandAnswer | None:
         try:
             message = decoder.decode(frame)
         except msgspec.DecodeError as error:
             raise ProtocolError(f"a message that is none of this protocol: {error}") from error
-        if isinstance(message, Answer):
+        if isinstance(message, CommandAnswer):
             waiting = self._waiting.get(message.id or 0)
             if waiting is not None and not waiting.done():
                 waiting.set_result(Reply(0, None, frame if isinstance(frame, bytes) else frame.encode()))

@@ -24,6 +24,8 @@ _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<defa
 #: Never shown; each also comes from a file, by a key that ends in ``_file``.
 _SECRETS: Final = frozenset({"jwt_secret", "encryption_key", "url", "direct_url", "token", "database_url"})
 _JWT_SECRET_BYTES_MIN: Final = 32
+#: Of its 100 connections; the rest are for the writer, probes, commands beside the engine and the superuser.
+_EMBEDDED_CONNS_MAX: Final = 80
 
 
 class ConfigError(ValueError):
@@ -128,6 +130,7 @@ def _market(number: int, section: MarketSection) -> Market:
         max_slippage_ppm=parse_units(section.max_slippage) // 100,
         max_open_orders=section.max_open_orders,
         max_fills=section.max_fills,
+        min_display_ppm=parse_units(section.min_display_share) // 100,
         maker_fee=parse_units(section.maker_fee),
         taker_fee=parse_units(section.taker_fee),
         fee_asset=FeeAsset[section.fee_asset],
@@ -216,6 +219,11 @@ def _check_secrets(config: Config) -> None:
         raise ConfigError("wallet.database_url: (hidden): must start with postgresql://")
     if wallet.mode == "http" and not (wallet.url or "").startswith(("http://", "https://")):
         raise ConfigError("wallet.url: (hidden): mode http needs it, and it must start with http:// or https://")
+    pools = ("max_open_conns", "wallet_conns", "history_conns")
+    wanted = sum(getattr(config.database, name) for name in pools)
+    if config.database.url is None and wanted > _EMBEDDED_CONNS_MAX:
+        names = " + ".join(pools)
+        raise ConfigError(f"database.{names}: {wanted}: the embedded database has room for {_EMBEDDED_CONNS_MAX}")
     if config.database.direct_url and not config.database.url:
         raise ConfigError("database.direct_url: (hidden): needs database.url beside it")
 

@@ -5,14 +5,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from trade_engine.domain.patterns import whole
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+PerSecond = Annotated[float, Meta(ge=0)]
 WalletMode = Literal["in_process", "http", "memory"]
 BookChoice = Literal["auto", "native", "reference"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
-Decimal = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]*)(\.[0-9]{1,8})?$")]
+Decimal = Annotated[str, Meta(pattern=whole(r"(0|[1-9][0-9]*)(\.[0-9]{1,8})?"))]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,8 +33,16 @@ class ServerSection(Section, frozen=True, kw_only=True):
     request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
     header_timeout_s: Annotated[Seconds, Meta(description="how long a request's headers may take to arrive")] = 10
     body_timeout_s: Annotated[Seconds, Meta(description="how long its body may take after that")] = 30
+    write_timeout_s: Annotated[Seconds, Meta(description="how long a client may take none of an answer")] = 60
     max_header_bytes: Annotated[int, Meta(ge=1024, le=1_048_576, description="largest request headers")] = 32_768
-    max_connections: Annotated[Count, Meta(description="HTTP connections open at a time")] = 10_000
+    max_headers: Annotated[Count, Meta(description="most headers of a request")] = 100
+    max_connections: Annotated[Count, Meta(description="open at a time in all, REST and WebSocket")] = 10_000
+    address_connections: Annotated[Count, Meta(description="open at a time of one address")] = 500
+    address_accepts_per_s: Annotated[float, Meta(ge=0, description="new ones of one address; 0: no limit")] = 100
+    address_accepts_burst: Annotated[Count, Meta(description="of them at once")] = 500
+    address_messages_per_s: Annotated[
+        PerSecond | None, Meta(description="an address is read no faster; default: twice its limits; 0: no limit")
+    ] = None
     max_body_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="largest request body")] = 65_536
     cors_origins: Annotated[list[str], Meta(description="origins browsers may call from; * is any")] = []
     trusted_proxies: Annotated[list[str], Meta(description="proxies whose X-Forwarded-For is believed")] = []
@@ -65,12 +76,30 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
     direct_url: Annotated[str | None, Meta(description="the writer's, past any pooler; default: url")] = None
     direct_url_file: Annotated[str | None, Meta(description="file that holds the direct_url, instead of it")] = None
-    max_open_conns: Annotated[Count, Meta(description="connections for reading and for the wallet")] = 12
+    max_open_conns: Annotated[Count, Meta(description="connections of the engine itself: admission, settlement")] = 12
+    wallet_conns: Annotated[Count, Meta(description="connections of the wallet in this process")] = 8
+    history_conns: Annotated[Count, Meta(description="connections for what users read")] = 6
+    history_timeout_s: Annotated[Seconds, Meta(description="longest that such reading may take")] = 5
     behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
-    commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 10
+    commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 4
+    read_timeout_s: Annotated[Seconds, Meta(description="a look-up fails, and the database is away, after this")] = 2
     partitions_months: Annotated[int, Meta(ge=1, le=120, description="partitions of orders made ahead")] = 3
     partitions_days: Annotated[int, Meta(ge=1, le=3_650, description="of trades and journal; 7 is prudent")] = 30
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
+    restart_give_up_s: Annotated[
+        Seconds, Meta(description="the embedded one, when it dies, may take so long to come back; then the engine ends")
+    ] = 60
+
+
+class EngineSection(Section, frozen=True, kw_only=True):
+    """engine: which of several engines on one database writes, and when it stands still."""
+
+    lease_s: Annotated[
+        float, Meta(ge=0.5, le=300, description="a writer without a sign of life for so long is taken over")
+    ] = 5
+    clock_jump_max_s: Annotated[
+        float, Meta(ge=0.1, le=86_400, description="the machine's clock may be set by so much; else orders are refused")
+    ] = 5
 
 
 RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+")]
@@ -119,7 +148,7 @@ class WalletSection(Section, frozen=True, kw_only=True):
 class MarketSection(Section, frozen=True, kw_only=True):
     """matching.markets: one market; sizes and amounts as decimal strings, fees as fractions (0.001 is 0.1 %)."""
 
-    symbol: Annotated[str, Meta(pattern="^[A-Z0-9]{1,15}/[A-Z0-9]{1,15}$", description="BASE/QUOTE")]
+    symbol: Annotated[str, Meta(pattern=whole("[A-Z0-9]{1,15}/[A-Z0-9]{1,15}"), description="BASE/QUOTE")]
     tick_size: Annotated[Decimal, Meta(description="prices are whole ticks")]
     lot_size: Annotated[Decimal, Meta(description="quantities are whole lots")]
     min_quantity: Annotated[Decimal | None, Meta(description="smallest order; default: a lot")] = None
@@ -128,7 +157,8 @@ class MarketSection(Section, frozen=True, kw_only=True):
     price_band: Annotated[Decimal, Meta(description="farthest a price may be from the last trade; 0: off")] = "0"
     max_slippage: Annotated[Decimal, Meta(description="farthest a market order walks; 0: off")] = "0.05"
     max_open_orders: Annotated[int, Meta(ge=0, description="a user's open orders here; 0: no limit")] = 1_000
-    max_fills: Annotated[int, Meta(ge=0, description="fills of one command; 0: no limit")] = 1_000
+    max_fills: Annotated[int, Meta(ge=0, description="fills of one command and its stops; 0: no limit")] = 1_000
+    min_display_share: Annotated[Decimal, Meta(description="least share an iceberg shows; 0: off")] = "0.05"
     maker_fee: Annotated[Decimal, Meta(description="fee of the resting side")] = "0.0005"
     taker_fee: Annotated[Decimal, Meta(description="fee of the side that takes")] = "0.001"
     fee_asset: Annotated[
@@ -158,7 +188,7 @@ class SettlementSection(Section, frozen=True, kw_only=True):
 
 
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://.+")]
-HexKey = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+HexKey = Annotated[str, Meta(pattern=whole("[0-9a-fA-F]{64}"))]
 
 
 class AuthSection(Section, frozen=True, kw_only=True):
@@ -188,6 +218,12 @@ class RateLimitSection(Section, frozen=True, kw_only=True):
     queries_burst: Annotated[Count, Meta(description="of them at once")] = 200
     public_per_s: Annotated[float, Meta(ge=0, description="requests of an address without a token")] = 100
     public_burst: Annotated[Count, Meta(description="of them at once")] = 500
+    logins_per_s: Annotated[
+        PerSecond | None, Meta(description="logins of an address that are not known to be good; default: as public")
+    ] = None
+    logins_burst: Annotated[Count | None, Meta(description="of them at once; default: as public")] = None
+    queries_at_once: Annotated[Count, Meta(description="requests of a user that read the database, under way")] = 4
+    public_at_once: Annotated[Count, Meta(description="the same of an address, without a token")] = 16
     address_per_s: Annotated[float, Meta(ge=0, description="all requests with a token of one address")] = 200
     address_burst: Annotated[Count, Meta(description="of them at once")] = 1_000
 
@@ -204,6 +240,9 @@ class LoggingSection(Section, frozen=True, kw_only=True):
     level: Annotated[LogLevel, Meta(description="debug, info, warning or error: least level shown")] = "info"
     format: Annotated[LogFormat, Meta(description="json, or console for people")] = "json"
     access: Annotated[bool, Meta(description="one line a request")] = False
+    repeat_s: Annotated[
+        float, Meta(ge=0, le=86_400, description="equal warnings and errors are told of once in so long; 0: all are")
+    ] = 10
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -215,6 +254,7 @@ class Config(Section, frozen=True, kw_only=True):
     database: DatabaseSection = DatabaseSection()
     redis: RedisSection = RedisSection()
     wallet: WalletSection = WalletSection()
+    engine: EngineSection = EngineSection()
     matching: MatchingSection = MatchingSection()
     settlement: SettlementSection = SettlementSection()
     auth: AuthSection = AuthSection()

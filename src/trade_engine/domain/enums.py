@@ -121,6 +121,7 @@ class Reason(Named):
     NOT_AMENDABLE = 20
     NO_CHANGE = 21
     INVALID_LINK = 22
+    TRIGGERS_WAITING = 23
 
     USER_REQUEST = 100
     IOC_REMAINDER = 101

@@ -4,11 +4,11 @@ Units as in ``commands``.  Record: little-endian, 72 bytes.  Order inside a comm
 each with the CANCELLED of its other leg), then the event that tells the command's fate, then for each fill TRADE
 (and REFILLED if an iceberg shows its next part, and CANCELLED for the other legs of pairs), then what became of the
 rest (CANCELLED, RESTED or PENDING; nothing if it was filled), then the same for each stop that was reached, from
-TRIGGERED on.  CANCEL_ALL and TICK write no event if there is nothing to end.
+TRIGGERED on.  CANCEL_ALL, TICK and TRIGGER write no event if there is nothing to end or to start.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple
 
@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 class EventKind(IntEnum):
     """What happened; which fields each kind fills is said here (``market_id`` and ``sequence`` always are)."""
 
-    #: A PLACE passed all checks.  order_id, side, price, quantity, leaves = quantity, other_id = user.
+    #: A PLACE passed all checks.  order_number, side, price, quantity, leaves = quantity, other_number = user.
     ACCEPTED = 1
-    #: The command was refused and changed nothing.  order_id, reason.
+    #: The command was refused and changed nothing.  order_number, reason.
     REJECTED = 2
-    #: order_id = taker, other_id = maker, side = the taker's, price = the maker's, quantity;
+    #: order_number = taker, other_number = maker, side = the taker's, price = the maker's, quantity;
     #: leaves and other_leaves = what taker and maker have left in all (hidden part included).  For a QUOTE_AMOUNT
     #: taker, which has no quantity, leaves is the notional (ticks x lots) it has left.
     TRADE = 3
@@ -33,12 +33,12 @@ class EventKind(IntEnum):
     #: As CANCELLED, because its time had come.
     EXPIRED = 6
     #: quantity lots were taken off an order, which stays (its total shrinks by them).  side, price, leaves, reason;
-    #: RESTING if it is in the book, and then other_id and other_leaves = its visible part before and now.
+    #: RESTING if it is in the book, and then other_number and other_leaves = its visible part before and now.
     #: DECREMENT also reduces the taker.
     REDUCED = 7
     #: The order was changed.  side, price = new, quantity = new total, leaves.  If it kept its place (RESTING):
-    #: other_id and other_leaves = its visible part before and now, priority = its own.  If it waits as a stop:
-    #: other_id = stop price now, priority = its own.  Else it lost its place: PULLED came before, TRADE or RESTED
+    #: other_number and other_leaves = its visible part before and now, priority = its own.  If it waits as a stop:
+    #: other_number = stop price now, priority = its own.  Else it lost its place: PULLED came before, TRADE or RESTED
     #: follow.
     AMENDED = 8
     #: A stop order waits outside the book.  side, price = stop price, leaves, priority.
@@ -73,8 +73,8 @@ class Event(NamedTuple):
     flags: int
     market_id: int
     sequence: int
-    order_id: int
-    other_id: int
+    order_number: int
+    other_number: int
     price: int
     quantity: int
     leaves: int
@@ -83,17 +83,6 @@ class Event(NamedTuple):
 
 
 _RECORD: Final = struct.Struct("<4BI8q")
-EVENT_SIZE: Final = _RECORD.size
-
-
-def encode_event(event: Event) -> bytes:
-    """Write one event as its record."""
-    return _RECORD.pack(*event)
-
-
-def encode_events(events: Iterable[Event]) -> bytes:
-    """Write events end to end."""
-    return b"".join(_RECORD.pack(*event) for event in events)
 
 
 def decode_events(batch: bytes | memoryview) -> Iterator[Event]:

@@ -1,9 +1,13 @@
 """Markets and their rules: scales, ticks and lots, limits and fees (SPEC 2)."""
 
+from typing import Final
+
 import msgspec
 
 from trade_engine.domain.enums import FeeAsset, MarketState
 from trade_engine.domain.scale import MAX_UNITS, UNIT, ceil_div, decimals_of, parse_units
+
+_PPM: Final = 1_000_000
 
 
 class MarketError(ValueError):
@@ -27,7 +31,10 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     #: How far a market order may walk from the best price it meets, ppm; 0 is off.
     max_slippage_ppm: int = 0
     max_open_orders: int = 0
+    #: Fills of one command, with those of the stops that it sets off; 0 is off.
     max_fills: int = 0
+    #: Least share of its quantity that an iceberg shows, parts per million; 0 is off.
+    min_display_ppm: int = 0
     maker_fee: int = 50_000
     taker_fee: int = 100_000
     fee_asset: FeeAsset = FeeAsset.QUOTE
@@ -55,6 +62,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         for key in ("min_notional", "price_band_ppm", "max_slippage_ppm", "max_open_orders", "max_fills"):
             if not 0 <= getattr(self, key) <= MAX_UNITS:
                 raise MarketError(f"{self.symbol}: {key} must be at least 0")
+        if not 0 <= self.min_display_ppm <= _PPM:
+            raise MarketError(f"{self.symbol}: min_display_share must be from 0 to 1")
 
     @property
     def notional_unit(self) -> int:
@@ -75,6 +84,21 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     def highest_rate(self) -> int:
         """The higher of maker and taker fee rate, in units of 1e-8."""
         return max(self.maker_fee, self.taker_fee)
+
+    @property
+    def rate_paid_apart(self) -> int:
+        """The rate that a BUY pays in quote, on top of what it buys; 0 where it pays in what it receives."""
+        return self.highest_rate if self.fee_asset is FeeAsset.QUOTE else 0
+
+    @property
+    def least_quote_amount(self) -> int:
+        """The smallest amount that pays for one tick x one lot and its fee, in units of 1e-8."""
+        return ceil_div(self.notional_unit * (UNIT + self.rate_paid_apart), UNIT)
+
+    def least_display(self, quantity: int) -> int:
+        """The least that an iceberg of ``quantity`` may show, in whole lots."""
+        lots = ceil_div(quantity // self.lot_size * self.min_display_ppm, _PPM)
+        return max(1, lots) * self.lot_size
 
 
 def symbol_keys(symbol: str) -> tuple[str, ...]:
@@ -97,6 +121,7 @@ def _default(number: int, base: str, tick: str, lot: str, minimum: str, notional
         max_slippage_ppm=50_000,
         max_open_orders=1_000,
         max_fills=1_000,
+        min_display_ppm=50_000,
     )
 
 

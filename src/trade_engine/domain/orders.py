@@ -65,7 +65,7 @@ class Order(msgspec.Struct, gc=False, kw_only=True):
     display: int = 0
     max_notional: int = 0
     expires_us: int = 0
-    linked_id: int = 0
+    linked_number: int = 0
     filled: int = 0
     filled_notional: int = 0
     cancelled: int = 0

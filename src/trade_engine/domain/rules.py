@@ -15,6 +15,8 @@ from trade_engine.domain.scale import MAX_UNITS, UNIT, ceil_div, format_price, f
 _PRICED: Final = (OrderType.LIMIT, OrderType.STOP_LIMIT)
 _STOPPED: Final = (OrderType.STOP, OrderType.STOP_LIMIT)
 _AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
+#: What a 64-bit number holds: the largest notional and its fee, where rates are what they usually are.
+_LARGEST_AMOUNT: Final = (1 << 63) - 1
 
 
 def check_order(request: PlaceOrder, market: Market) -> None:
@@ -40,8 +42,22 @@ def check_order(request: PlaceOrder, market: Market) -> None:
         _check_quote_amount(request, market)
         return
     _check_quantity(request.quantity, market)
+    if kind in _STOPPED:
+        _check_largest("stop_price x quantity", request.stop_price, request.quantity, market)
     if kind in _PRICED:
         _check_notional(request.price, request.quantity, market)
+
+
+def check_cost(cost: int, market: Market) -> None:
+    """Check that what an order or a change would reserve, fee included, is an amount that can be kept.
+
+    Raises:
+        InvalidRequest: NOTIONAL_OVERFLOW.
+    """
+    if cost > _LARGEST_AMOUNT:
+        most = format_units(MAX_UNITS)
+        message = f"the order's cost must be at most {most} {market.quote} and its fee"
+        _invalid("NOTIONAL_OVERFLOW", message, "quantity", format_units(cost), limit=most)
 
 
 def _invalid(code: str, message: str, field: str, provided: str, **more: str) -> NoReturn:
@@ -73,13 +89,19 @@ def _check_quantity(quantity: int, market: Market) -> None:
 
 
 def _check_notional(price: int, quantity: int, market: Market) -> None:
+    notional = _check_largest("price x quantity", price, quantity, market)
+    if notional < market.min_notional:
+        _below_minimum("price x quantity", "quantity", quantity, market)
+
+
+def _check_largest(what: str, price: int, quantity: int, market: Market) -> int:
+    """The notional in units of 1e-8, if it is not too large."""
     notional = ceil_div(price * quantity, UNIT)
     if notional > MAX_UNITS:
         most = format_units(MAX_UNITS)
-        message = f"price x quantity must be at most {most} {market.quote}"
+        message = f"{what} must be at most {most} {market.quote}"
         _invalid("NOTIONAL_OVERFLOW", message, "quantity", format_units(quantity), limit=most)
-    if notional < market.min_notional:
-        _below_minimum("price x quantity", "quantity", quantity, market)
+    return notional
 
 
 def _check_quote_amount(request: PlaceOrder, market: Market) -> None:
@@ -93,6 +115,10 @@ def _check_quote_amount(request: PlaceOrder, market: Market) -> None:
         _invalid(code, f"quote_amount must be at most {most}", field, given, limit=most)
     if request.quote_amount < market.min_notional:
         _below_minimum(field, field, request.quote_amount, market)
+    if request.quote_amount < market.least_quote_amount:
+        least = format_units(market.least_quote_amount)
+        message = f"quote_amount must be at least {least}, which pays for the smallest trade and its fee"
+        _invalid(code, message, field, given, limit=least)
 
 
 def _below_minimum(what: str, field: str, units: int, market: Market) -> NoReturn:
@@ -123,6 +149,24 @@ def _check_display(request: PlaceOrder, market: Market) -> None:
     if request.display_quantity > request.quantity:
         most = format_units(request.quantity)
         _invalid(code, "display_quantity must be at most the quantity", field, given, limit=most)
+    check_display_share(request.display_quantity, request.quantity, market)
+
+
+def check_display_share(display: int, quantity: int, market: Market) -> None:
+    """Check that an iceberg of ``quantity`` shows enough of itself: each part shown is a fill of its own.
+
+    Raises:
+        InvalidRequest: INVALID_DISPLAY_QUANTITY; the limit is the smallest that it may show.
+    """
+    least = market.least_display(quantity)
+    if display < least:
+        message = f"display_quantity must be at least {format_units(least)}: {_share(market)} of the quantity"
+        given = format_units(display)
+        _invalid("INVALID_DISPLAY_QUANTITY", message, "display_quantity", given, limit=format_units(least))
+
+
+def _share(market: Market) -> str:
+    return f"{format_units(market.min_display_ppm * 10_000)} %"
 
 
 def show_average(filled_notional: int, filled: int, decimals: int) -> str:

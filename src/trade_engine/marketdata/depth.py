@@ -56,7 +56,7 @@ class Depth:
             if kind in (EventKind.CANCELLED, EventKind.EXPIRED):
                 self.change(event.side, event.price, -event.other_leaves, -1)
             elif kind in (EventKind.REDUCED, EventKind.AMENDED):
-                self.change(event.side, event.price, event.other_leaves - event.other_id, 0)
+                self.change(event.side, event.price, event.other_leaves - event.other_number, 0)
 
     def change(self, side: int, price: int, quantity: int, orders: int) -> None:
         """Add lots and orders (both may be negative) to a level.

@@ -17,7 +17,7 @@ from trade_engine.matching.codes import (
     SELL,
 )
 from trade_engine.matching.expiry import ExpiryQueue
-from trade_engine.matching.ladder import Ladder, Order
+from trade_engine.matching.ladder import BookOrder, Ladder
 from trade_engine.matching.protocol import MarketMemory
 from trade_engine.matching.state_hash import MODULUS, memory_hash, order_hash
 
@@ -30,15 +30,16 @@ class BookState:
 
     __slots__ = (
         "_dirty", "_hash_sum", "_hashes", "events", "expiries", "ladders", "last_price", "market_id", "max_fills",
-        "max_open_orders", "max_slippage_ppm", "min_notional", "orders", "price_band_ppm", "priority", "sequence",
-        "state", "stops", "trade_high", "trade_low", "user_orders",
+        "max_open_orders", "max_slippage_ppm", "met", "min_notional", "next_high", "next_low", "orders",
+        "price_band_ppm", "priority", "reached_high", "reached_low", "rules", "sequence", "started", "state", "stops",
+        "trade_high", "trade_low", "user_orders",
     )  # fmt: skip
 
     def __init__(self, market_id: int) -> None:
         self.market_id = market_id
         self.sequence = 0
         self.events: list[Row] = []
-        self.orders: dict[int, Order] = {}
+        self.orders: dict[int, BookOrder] = {}
         #: Live orders a user.
         self.user_orders: dict[int, int] = {}
         self.ladders = (Ladder.resting(BUY), Ladder.resting(SELL))
@@ -47,6 +48,8 @@ class BookState:
         self.load_memory(MarketMemory(0, OPEN, 0, 0, 0, 0, 0, 0))
         #: Highest and lowest price of the last taker's trades; 0: none.
         self.trade_high = self.trade_low = 0
+        #: Makers met, and stops started, by the command under way.
+        self.met = self.started = 0
         self._hash_sum = 0
         self._hashes: dict[int, int] = {}
         self._dirty: set[int] = set()
@@ -55,74 +58,76 @@ class BookState:
         """What is remembered beside the orders."""
         return MarketMemory(
             self.last_price, self.state, self.priority, self.price_band_ppm, self.max_slippage_ppm,
-            self.min_notional, self.max_open_orders, self.max_fills,
+            self.min_notional, self.max_open_orders, self.max_fills, self.rules,
+            self.reached_high, self.reached_low, self.next_high, self.next_low,
         )  # fmt: skip
 
     def load_memory(self, memory: MarketMemory) -> None:
         """Take over what ``memory`` told."""
         (
             self.last_price, self.state, self.priority, self.price_band_ppm, self.max_slippage_ppm,
-            self.min_notional, self.max_open_orders, self.max_fills,
+            self.min_notional, self.max_open_orders, self.max_fills, self.rules,
+            self.reached_high, self.reached_low, self.next_high, self.next_low,
         ) = memory  # fmt: skip
 
     def state_hash(self) -> int:
         """See ``protocol.Book.state_hash``; hashes only what was touched since the last call."""
-        for order_id in self._dirty:
-            order = self.orders.get(order_id)
+        for order_number in self._dirty:
+            order = self.orders.get(order_number)
             if order is not None:
                 fresh = order_hash(order.resting())
-                self._hash_sum += fresh - self._hashes.get(order_id, 0)
-                self._hashes[order_id] = fresh
+                self._hash_sum += fresh - self._hashes.get(order_number, 0)
+                self._hashes[order_number] = fresh
         self._dirty.clear()
         self._hash_sum %= MODULUS
         return (self._hash_sum + memory_hash(self.memory())) % MODULUS
 
     def emit(
-        self, kind: int, order_id: int, *, reason: int = 0, side: int = 0, flags: int = 0, other_id: int = 0,
+        self, kind: int, order_number: int, *, reason: int = 0, side: int = 0, flags: int = 0, other_number: int = 0,
         price: int = 0, quantity: int = 0, leaves: int = 0, other_leaves: int = 0, priority: int = 0,
     ) -> None:  # fmt: skip
         """Write one event."""
         self.events.append((
-            kind, reason, side, flags, self.market_id, self.sequence, order_id, other_id, price, quantity, leaves,
-            other_leaves, priority,
+            kind, reason, side, flags, self.market_id, self.sequence, order_number, other_number, price, quantity,
+            leaves, other_leaves, priority,
         ))  # fmt: skip
 
-    def reject(self, order_id: int, reason: Reason) -> None:
+    def reject(self, order_number: int, reason: Reason) -> None:
         """Write that the command was refused."""
-        self.emit(REJECTED, order_id, reason=reason)
+        self.emit(REJECTED, order_number, reason=reason)
 
-    def touch(self, order: Order) -> None:
+    def touch(self, order: BookOrder) -> None:
         """Note that an order's hash is out of date."""
-        self._dirty.add(order.order_id)
+        self._dirty.add(order.order_number)
 
     def next_priority(self) -> int:
         """Give out the next rank."""
         self.priority += 1
         return self.priority
 
-    def rest(self, order: Order) -> None:
+    def rest(self, order: BookOrder) -> None:
         """Put an order at the back of its level and say so."""
         order.priority = self.next_priority()
         order.display_remaining = min(order.display, order.leaves) if order.display else order.leaves
         self.insert(order)
         self.emit(
-            RESTED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
+            RESTED, order.order_number, side=order.side, price=order.price, leaves=order.leaves,
             quantity=order.display_remaining, priority=order.priority,
         )  # fmt: skip
 
-    def wait(self, order: Order) -> None:
+    def wait(self, order: BookOrder) -> None:
         """Let a stop wait outside the book and say so."""
         order.priority = self.next_priority()
         order.waiting = 1
         self.insert(order)
         self.emit(
-            PENDING, order.order_id, side=order.side, price=order.stop_price, leaves=order.leaves,
+            PENDING, order.order_number, side=order.side, price=order.stop_price, leaves=order.leaves,
             priority=order.priority,
         )  # fmt: skip
 
-    def insert(self, order: Order) -> None:
+    def insert(self, order: BookOrder) -> None:
         """Make an order live: resting, or waiting if it says so."""
-        self.orders[order.order_id] = order
+        self.orders[order.order_number] = order
         self.user_orders[order.user] = self.user_orders.get(order.user, 0) + 1
         if order.waiting:
             self.stops[order.side].add(order, order.stop_price)
@@ -131,44 +136,44 @@ class BookState:
         self.expiries.add(order)
         self.touch(order)
 
-    def remove(self, order: Order) -> None:
+    def remove(self, order: BookOrder) -> None:
         """Take an order out of everything; it is not live any more.  Writes no event."""
         if not order.waiting:
             self.ladders[order.side].remove(order)
         elif order.level is not None:
             self.stops[order.side].remove(order)
-        del self.orders[order.order_id]
+        del self.orders[order.order_number]
         left = self.user_orders[order.user] - 1
         if left:
             self.user_orders[order.user] = left
         else:
             del self.user_orders[order.user]
-        self._hash_sum -= self._hashes.pop(order.order_id, 0)
-        self._dirty.discard(order.order_id)
+        self._hash_sum -= self._hashes.pop(order.order_number, 0)
+        self._dirty.discard(order.order_number)
 
-    def end(self, order: Order, kind: int, reason: int) -> None:
+    def end(self, order: BookOrder, kind: int, reason: int) -> None:
         """End a live order (CANCELLED or EXPIRED), and with it the other leg of its pair."""
         self._end_one(order, kind, reason)
         self.cancel_linked(order)
 
-    def cancel_linked(self, order: Order) -> None:
+    def cancel_linked(self, order: BookOrder) -> None:
         """Cancel the other leg of a pair; from then on neither is linked."""
-        if order.linked_id:
-            other = self.orders[order.linked_id]
-            order.linked_id = 0
-            if order.order_id in self.orders:
+        if order.linked_number:
+            other = self.orders[order.linked_number]
+            order.linked_number = 0
+            if order.order_number in self.orders:
                 self.touch(order)
             self._end_one(other, CANCELLED, Reason.LINKED_ORDER)
 
-    def _end_one(self, order: Order, kind: int, reason: int) -> None:
+    def _end_one(self, order: BookOrder, kind: int, reason: int) -> None:
         self.remove(order)
         in_book = not order.waiting
         self.emit(
-            kind, order.order_id, reason=reason, side=order.side, price=order.price, quantity=order.leaves,
+            kind, order.order_number, reason=reason, side=order.side, price=order.price, quantity=order.leaves,
             flags=RESTING if in_book else 0, other_leaves=order.display_remaining if in_book else 0,
         )  # fmt: skip
 
-    def shrink(self, order: Order, quantity: int) -> None:
+    def shrink(self, order: BookOrder, quantity: int) -> None:
         """Take lots off a live order, hidden ones first; it keeps its place.  Writes no event."""
         order.quantity -= quantity
         order.leaves -= quantity
@@ -180,17 +185,17 @@ class BookState:
         level.total -= quantity
         self.touch(order)
 
-    def reduce(self, order: Order, quantity: int, reason: int) -> None:
+    def reduce(self, order: BookOrder, quantity: int, reason: int) -> None:
         """Take lots off a live order and say so; it must have more than that."""
         shown_before = order.display_remaining
         self.shrink(order, quantity)
         self.emit(
-            REDUCED, order.order_id, reason=reason, side=order.side, price=order.price, quantity=quantity,
-            leaves=order.leaves, flags=0 if order.waiting else RESTING, other_id=shown_before,
+            REDUCED, order.order_number, reason=reason, side=order.side, price=order.price, quantity=quantity,
+            leaves=order.leaves, flags=0 if order.waiting else RESTING, other_number=shown_before,
             other_leaves=order.display_remaining,
         )  # fmt: skip
 
-    def stop_reached(self, order: Order) -> bool:
+    def stop_reached(self, order: BookOrder) -> bool:
         """Whether the last trade has reached an order's stop price."""
         if not self.last_price or not order.is_stop:
             return False

@@ -33,8 +33,9 @@ from trade_engine.matching.codes import (
     REDUCE,
     STOP,
     STOP_LIMIT,
+    TRIGGER,
 )
-from trade_engine.matching.ladder import Order
+from trade_engine.matching.ladder import BookOrder
 from trade_engine.matching.taker import may_rest, would_take
 
 #: The largest price, quantity, notional or rule.
@@ -49,7 +50,7 @@ _CLOSED_BY: Final = {
     CANCEL_ONLY: Reason.MARKET_CANCEL_ONLY,
     CLOSED: Reason.MARKET_CLOSED,
 }
-_ENTERING: Final = (PLACE, AMEND)
+_ENTERING: Final = (PLACE, AMEND, TRIGGER)
 _LEAVING: Final = (CANCEL, REDUCE, CANCEL_ALL)
 _LAST_REASON: Final = max(Reason)
 
@@ -80,9 +81,9 @@ def check_place(book: BookState, c: Command) -> Reason:
 
 
 def _check_shape(book: BookState, c: Command) -> Reason:
-    if c.order_id <= 0 or c.user <= 0 or c.side > 1 or c.type > 3 or c.time_in_force > 4 or c.stp > 4:
+    if c.order_number <= 0 or c.user <= 0 or c.side > 1 or c.type > 3 or c.time_in_force > 4 or c.stp > 4:
         return Reason.INVALID_COMMAND
-    if c.order_id in book.orders:
+    if c.order_number in book.orders:
         return Reason.DUPLICATE_ORDER_ID
     return _check_flags(c)
 
@@ -123,12 +124,12 @@ def _check_numbers(c: Command) -> Reason:
 
 def _check_link(book: BookState, c: Command) -> Reason:
     """The second leg names the first, which must be whole, live, unlinked and of the same user and side."""
-    if not c.linked_id:
+    if not c.linked_number:
         return FINE
-    other = book.orders.get(c.linked_id)
+    other = book.orders.get(c.linked_number)
     if (
         other is None
-        or other.linked_id
+        or other.linked_number
         or other.user != c.user
         or other.side != c.side
         or other.leaves != other.quantity
@@ -148,7 +149,7 @@ def _check_rules(book: BookState, c: Command) -> Reason:
         return Reason.MAX_OPEN_ORDERS
     if c.flags & POST_ONLY and c.type == LIMIT and would_take(book, c.side, c.price):
         return Reason.POST_ONLY_WOULD_TAKE
-    return FINE
+    return Reason.TRIGGERS_WAITING if book.reached_high else FINE
 
 
 def outside_band(book: BookState, price: int) -> bool:
@@ -169,7 +170,7 @@ def _notional(book: BookState, c: Command) -> int:
     return (c.price or c.stop_price) * c.quantity
 
 
-def check_amend(book: BookState, order: Order, c: Command) -> Reason:
+def check_amend(book: BookState, order: BookOrder, c: Command) -> Reason:
     """Whether ``order`` may be changed as ``c`` asks; 0 keeps a field."""
     limited = c.flags & LIMITED_NOTIONAL
     if c.flags & ~LIMITED_NOTIONAL or (limited and order.side != BUY):
@@ -202,7 +203,7 @@ def check_amend(book: BookState, order: Order, c: Command) -> Reason:
     return _check_amended_rules(book, order, price, quantity, stop_price)
 
 
-def _check_amended_rules(book: BookState, order: Order, price: int, quantity: int, stop_price: int) -> Reason:
+def _check_amended_rules(book: BookState, order: BookOrder, price: int, quantity: int, stop_price: int) -> Reason:
     if price != order.price and outside_band(book, price):
         return Reason.PRICE_BAND
     if (price or stop_price) * quantity < book.min_notional:
@@ -210,4 +211,5 @@ def _check_amended_rules(book: BookState, order: Order, price: int, quantity: in
     post_only = order.flags & POST_ONLY and not order.waiting
     if post_only and price != order.price and would_take(book, order.side, price):
         return Reason.POST_ONLY_WOULD_TAKE
-    return FINE
+    enters = not order.waiting and (price != order.price or quantity > order.quantity)
+    return Reason.TRIGGERS_WAITING if enters and book.reached_high else FINE

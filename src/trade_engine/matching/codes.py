@@ -6,7 +6,7 @@ reference book does so many times an order.  Only it uses these; the enumeration
 
 from typing import Final
 
-from trade_engine.domain.commands import CommandKind, OrderFlag
+from trade_engine.domain.commands import CommandKind, OrderFlag, RuleFlag
 from trade_engine.domain.enums import MarketState, OrderType, Reason, SelfTradePrevention, Side, TimeInForce
 from trade_engine.domain.events import EventFlag, EventKind
 
@@ -46,6 +46,9 @@ CANCEL_ALL: Final = int(CommandKind.CANCEL_ALL)
 SET_STATE: Final = int(CommandKind.SET_STATE)
 TICK: Final = int(CommandKind.TICK)
 CONFIGURE: Final = int(CommandKind.CONFIGURE)
+TRIGGER: Final = int(CommandKind.TRIGGER)
+
+CASCADE_BUDGET: Final = int(RuleFlag.CASCADE_BUDGET)
 
 ACCEPTED: Final = int(EventKind.ACCEPTED)
 REJECTED: Final = int(EventKind.REJECTED)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from trade_engine.matching.ladder import Order
+from trade_engine.matching.ladder import BookOrder
 
 _SLACK: Final = 64
 
@@ -17,28 +17,28 @@ class ExpiryQueue:
 
     __slots__ = ("_heap", "_orders")
 
-    def __init__(self, orders: Mapping[int, Order]) -> None:
+    def __init__(self, orders: Mapping[int, BookOrder]) -> None:
         self._orders = orders
         self._heap: list[tuple[int, int]] = []
 
-    def add(self, order: Order) -> None:
+    def add(self, order: BookOrder) -> None:
         """Remember when an order falls due, if it does."""
         if not order.expires_us:
             return
         if len(self._heap) > 2 * len(self._orders) + _SLACK:
-            self._heap = [(o.expires_us, o.order_id) for o in self._orders.values() if o.expires_us]
+            self._heap = [(o.expires_us, o.order_number) for o in self._orders.values() if o.expires_us]
             heapify(self._heap)
-        heappush(self._heap, (order.expires_us, order.order_id))
+        heappush(self._heap, (order.expires_us, order.order_number))
 
     def __bool__(self) -> bool:
         """Whether anything may fall due at all."""
         return bool(self._heap)
 
-    def first(self) -> Order | None:
+    def first(self) -> BookOrder | None:
         """The order that falls due next, or None."""
         while self._heap:
-            expires_us, order_id = self._heap[0]
-            order = self._orders.get(order_id)
+            expires_us, order_number = self._heap[0]
+            order = self._orders.get(order_number)
             if order is not None and order.expires_us == expires_us:
                 return order
             heappop(self._heap)

@@ -11,21 +11,21 @@ from trade_engine.matching.codes import BUY, MARKET, SELL, STOP, STOP_LIMIT
 from trade_engine.matching.protocol import Resting
 
 
-class Order:
+class BookOrder:
     """A live order, mutable; the fields are those of ``protocol.Resting``."""
 
     __slots__ = (
         "display", "display_remaining", "enters_as_market", "expires_us", "flags", "is_stop", "leaves", "level",
-        "linked_id", "max_notional", "next", "order_id", "previous", "price", "priority", "quantity", "side",
+        "linked_number", "max_notional", "next", "order_number", "previous", "price", "priority", "quantity", "side",
         "spent_notional", "stop_price", "stp", "time_in_force", "type", "user", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, order_id: int, user: int, side: int, type_: int, time_in_force: int, stp: int, flags: int,
+        self, order_number: int, user: int, side: int, type_: int, time_in_force: int, stp: int, flags: int,
         price: int, quantity: int, stop_price: int = 0, display: int = 0, max_notional: int = 0,
-        expires_us: int = 0, linked_id: int = 0,
+        expires_us: int = 0, linked_number: int = 0,
     ) -> None:  # fmt: skip
-        self.order_id = order_id
+        self.order_number = order_number
         self.user = user
         self.side = side
         self.type = type_
@@ -45,26 +45,26 @@ class Order:
         self.max_notional = max_notional
         self.spent_notional = 0
         self.expires_us = expires_us
-        self.linked_id = linked_id
+        self.linked_number = linked_number
         self.priority = 0
         self.level: PriceLevel | None = None
-        self.previous: Order | None = None
-        self.next: Order | None = None
+        self.previous: BookOrder | None = None
+        self.next: BookOrder | None = None
 
     def resting(self) -> Resting:
         """An immutable copy."""
         return Resting(
-            self.order_id, self.user, self.side, self.type, self.time_in_force, self.stp, self.flags, self.waiting,
+            self.order_number, self.user, self.side, self.type, self.time_in_force, self.stp, self.flags, self.waiting,
             self.price, self.quantity, self.leaves, self.stop_price, self.display, self.display_remaining,
-            self.max_notional, self.spent_notional, self.expires_us, self.linked_id, self.priority,
+            self.max_notional, self.spent_notional, self.expires_us, self.linked_number, self.priority,
         )  # fmt: skip
 
     @classmethod
-    def of(cls, r: Resting) -> "Order":
+    def of(cls, r: Resting) -> "BookOrder":
         """The mutable twin of a record."""
         order = cls(
-            r.order_id, r.user, r.side, r.type, r.time_in_force, r.stp, r.flags, r.price, r.quantity, r.stop_price,
-            r.display, r.max_notional, r.expires_us, r.linked_id,
+            r.order_number, r.user, r.side, r.type, r.time_in_force, r.stp, r.flags, r.price, r.quantity, r.stop_price,
+            r.display, r.max_notional, r.expires_us, r.linked_number,
         )  # fmt: skip
         order.waiting, order.leaves, order.display_remaining = r.waiting, r.leaves, r.display_remaining
         order.spent_notional, order.priority = r.spent_notional, r.priority
@@ -79,15 +79,15 @@ class PriceLevel:
     def __init__(self, key: int) -> None:
         self.key = key
         self.price = abs(key)
-        self.head: Order | None = None
-        self.tail: Order | None = None
+        self.head: BookOrder | None = None
+        self.tail: BookOrder | None = None
         self.count = 0
         #: Sum of the parts on show.
         self.visible = 0
         #: Sum of all that can trade, hidden parts included.
         self.total = 0
 
-    def append(self, order: Order) -> None:
+    def append(self, order: BookOrder) -> None:
         """Put an order at the back."""
         order.level, order.previous, order.next = self, self.tail, None
         if self.tail is None:
@@ -99,7 +99,7 @@ class PriceLevel:
         self.visible += order.display_remaining
         self.total += order.leaves
 
-    def unlink(self, order: Order) -> None:
+    def unlink(self, order: BookOrder) -> None:
         """Take an order out, wherever it stands."""
         before, after = order.previous, order.next
         if before is None:
@@ -115,7 +115,7 @@ class PriceLevel:
         self.visible -= order.display_remaining
         self.total -= order.leaves
 
-    def __iter__(self) -> Iterator[Order]:
+    def __iter__(self) -> Iterator[BookOrder]:
         order = self.head
         while order is not None:
             yield order
@@ -145,7 +145,7 @@ class Ladder:
         """For stops: those reached first as the price rises (BUY) or falls (SELL) come first."""
         return cls(1 if side == BUY else -1)
 
-    def add(self, order: Order, price: int) -> None:
+    def add(self, order: BookOrder, price: int) -> None:
         """Put an order at the back of its price's level."""
         key = self.sign * price
         level = self._levels.get(key)
@@ -158,7 +158,7 @@ class Ladder:
                 self.best = level
         level.append(order)
 
-    def remove(self, order: Order) -> None:
+    def remove(self, order: BookOrder) -> None:
         """Take an order out; an empty level goes with it."""
         level = order.level
         assert level is not None

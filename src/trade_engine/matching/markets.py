@@ -36,6 +36,12 @@ class MarketBooks:
         self._dirty.add(market_id)
         return book
 
+    def renew(self, market_id: int) -> Book:
+        """An empty book in place of the one that a market has."""
+        book = self._books[market_id] = self._new_book(market_id)
+        self._dirty.add(market_id)
+        return book
+
     def book(self, market_id: int) -> Book:
         """The book of a market.
 

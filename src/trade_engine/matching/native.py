@@ -32,9 +32,9 @@ class NativeBook(_native.Book):
         """What a taker could get now."""
         return Walk._make(self.walk_tuple(side, quantity, price))
 
-    def order(self, order_id: int) -> Resting | None:
+    def order(self, order_number: int) -> Resting | None:
         """One live order, or None."""
-        record = self.order_record(order_id)
+        record = self.order_record(order_number)
         return None if record is None else decode_resting(record)
 
     def live_orders(self) -> list[Resting]:

@@ -24,7 +24,7 @@ class Resting(NamedTuple):
     It is what recovery reads from the database and what a snapshot holds.  Units as in ``domain.commands``.
     """
 
-    order_id: int
+    order_number: int
     user: int
     side: int
     type: int
@@ -45,7 +45,7 @@ class Resting(NamedTuple):
     max_notional: int
     spent_notional: int
     expires_us: int
-    linked_id: int
+    linked_number: int
     #: The rank in its level (or among stops of the same stop price): lower goes first.  Unique in a market.
     priority: int
 
@@ -64,6 +64,14 @@ class MarketMemory(NamedTuple):
     min_notional: int
     max_open_orders: int
     max_fills: int
+    #: Bits of ``commands.RuleFlag``.
+    rules: int = 0
+    #: Stops that wait for their turn: BUYs up to the high price, SELLs down to the low one, in ticks; 0: none do.
+    reached_high: int = 0
+    reached_low: int = 0
+    #: The same for those whose turn comes after them.
+    next_high: int = 0
+    next_low: int = 0
 
 
 class Walk(NamedTuple):
@@ -73,13 +81,13 @@ class Walk(NamedTuple):
     notional: int
 
 
-class Outcome(NamedTuple):
+class BookOutcome(NamedTuple):
     """One thing that happened in a per-call command beside what was asked for; from an event of the same kind."""
 
     kind: int
     reason: int
     #: The maker of a TRADE, else the order that the event is about.
-    order_id: int
+    order_number: int
     price: int
     quantity: int
 
@@ -103,7 +111,7 @@ class Book(Protocol):
         """
 
     def place(
-        self, order_id: int, user: int, side: int, price: int, quantity: int, order_type: int = 0,
+        self, order_number: int, user: int, side: int, price: int, quantity: int, order_type: int = 0,
         time_in_force: int = 0, stp: int = 0, flags: int = 0, max_notional: int = 0,
     ) -> tuple[tuple[int, int, int, int, int], ...]:  # fmt: skip
         """Place one order without wire records, at no time (nothing expires); the same as ``apply`` of that command.
@@ -112,10 +120,10 @@ class Book(Protocol):
         if there are none.  Arguments that fit no field of a record raise TypeError or OverflowError.
         """
 
-    def cancel(self, order_id: int) -> tuple[tuple[int, int, int, int, int], ...]:
+    def cancel(self, order_number: int) -> tuple[tuple[int, int, int, int, int], ...]:
         """Cancel one order; an empty tuple if it was cancelled and nothing else happened, else as ``place``."""
 
-    def reduce(self, order_id: int, quantity: int) -> tuple[tuple[int, int, int, int, int], ...]:
+    def reduce(self, order_number: int, quantity: int) -> tuple[tuple[int, int, int, int, int], ...]:
         """Take lots off one order (at or above what is left: cancel it); answers as ``cancel``."""
 
     def best_bid(self) -> int:
@@ -136,7 +144,7 @@ class Book(Protocol):
     def orders_at(self, side: Side, price: int) -> list[int]:
         """The order numbers of one level, first in time first."""
 
-    def order(self, order_id: int) -> Resting | None:
+    def order(self, order_number: int) -> Resting | None:
         """One live order, or None."""
 
     def live_orders(self) -> list[Resting]:
@@ -149,7 +157,7 @@ class Book(Protocol):
         """Fill an empty book with what ``memory`` and ``live_orders`` told, in ascending priority.
 
         Raises:
-            ValueError: the book is not empty, or the orders contradict one another (an id twice, a crossed book);
+            ValueError: the book is not empty, or the orders contradict one another (a number twice, a crossed book);
                 the book is as it was.
         """
 
@@ -166,6 +174,9 @@ class Book(Protocol):
 
     def next_expiry(self) -> int:
         """When the next order falls due (microseconds); 0 if none does."""
+
+    def triggers_due(self) -> bool:
+        """Whether stops that were reached wait for a TRIGGER, in a market that is open.  Cheap."""
 
     def state_hash(self) -> int:
         """128-bit sum over all live orders and the memory; kept up incrementally, order of insertion irrelevant."""

@@ -4,11 +4,11 @@
 ``verify_book`` reads every structure twice, once by order and once by level, and compares.
 """
 
-from trade_engine.domain.commands import OrderFlag
+from trade_engine.domain.commands import OrderFlag, RuleFlag
 from trade_engine.domain.enums import MarketState, OrderType, Side
 from trade_engine.domain.scale import MAX_UNITS
 from trade_engine.matching.book_state import BookState
-from trade_engine.matching.ladder import Ladder, Order
+from trade_engine.matching.ladder import BookOrder, Ladder
 from trade_engine.matching.protocol import MarketMemory, Resting
 
 
@@ -26,7 +26,7 @@ def restore_book(book: BookState, memory: MarketMemory, orders: list[Resting]) -
     before = book.memory()
     book.load_memory(memory)
     for resting in orders:
-        book.insert(Order.of(resting))
+        book.insert(BookOrder.of(resting))
     bid, ask = book.ladders[Side.BUY].best, book.ladders[Side.SELL].best
     if bid is not None and ask is not None and bid.price >= ask.price:
         for order in list(book.orders.values()):
@@ -38,27 +38,32 @@ def restore_book(book: BookState, memory: MarketMemory, orders: list[Resting]) -
 def _memory_problem(memory: MarketMemory) -> str:
     if memory.state not in MarketState.__members__.values():
         return f"market state {memory.state} is not known"
-    if not all(0 <= number <= MAX_UNITS for number in memory):
+    if not all(0 <= number <= MAX_UNITS for number in memory) or memory.rules > RuleFlag.CASCADE_BUDGET:
         return f"memory out of range: {memory}"
+    halves = (memory.reached_high, memory.reached_low), (memory.next_high, memory.next_low)
+    if any(bool(high) != bool(low) or high < low for high, low in halves) or (memory.next_high and not any(halves[0])):
+        return f"the stops that wait for their turn contradict one another: {halves}"
     return ""
 
 
 def _first_problem(orders: list[Resting], memory: MarketMemory) -> str:
-    by_id = {order.order_id: order for order in orders}
+    by_id = {order.order_number: order for order in orders}
     if len(by_id) != len(orders):
         return "an order number comes twice"
     last = 0
     for order in orders:
         if order.priority <= last or order.priority > memory.priority:
-            return f"order {order.order_id}: priority {order.priority} is out of order"
+            return f"order {order.order_number}: priority {order.priority} is out of order"
         last = order.priority
         problem = order_problem(order)
         if problem:
-            return f"order {order.order_id}: {problem}"
-        if order.linked_id:
-            other = by_id.get(order.linked_id)
-            if other is None or other.linked_id != order.order_id:
-                return f"order {order.order_id}: its other leg {order.linked_id} is not there or not linked to it"
+            return f"order {order.order_number}: {problem}"
+        if order.linked_number:
+            other = by_id.get(order.linked_number)
+            if other is None or other.linked_number != order.order_number:
+                return (
+                    f"order {order.order_number}: its other leg {order.linked_number} is not there or not linked to it"
+                )
     return ""
 
 
@@ -67,7 +72,12 @@ def order_problem(o: Resting) -> str:
     numbers = (
         o.price, o.stop_price, o.display, o.display_remaining, o.max_notional, o.spent_notional, o.expires_us,
     )  # fmt: skip
-    if o.order_id <= 0 or o.user <= 0 or o.linked_id < 0 or not all(0 <= number <= MAX_UNITS for number in numbers):
+    if (
+        o.order_number <= 0
+        or o.user <= 0
+        or o.linked_number < 0
+        or not all(0 <= number <= MAX_UNITS for number in numbers)
+    ):
         return "a number is out of range"
     if o.side > 1 or o.type > OrderType.STOP_LIMIT or o.time_in_force > 4 or o.stp > 4 or o.flags > 3 or o.waiting > 1:
         return "an enumeration is out of range"
@@ -123,12 +133,12 @@ def _verify_ladder(book: BookState, ladder: Ladder, side: Side, waiting: int, se
         last_key = level.key
         count = visible = total = last_priority = 0
         for order in level:
-            _require(book.orders.get(order.order_id) is order, f"order {order.order_id} is not known by number")
-            _require(order.order_id not in seen, f"order {order.order_id} is in two places")
-            seen.add(order.order_id)
+            _require(book.orders.get(order.order_number) is order, f"order {order.order_number} is not known by number")
+            _require(order.order_number not in seen, f"order {order.order_number} is in two places")
+            seen.add(order.order_number)
             _require(order.level is level and order.side == side and order.waiting == waiting, "an order is misplaced")
             price = order.stop_price if waiting else order.price
-            _require(level.price == price, f"order {order.order_id} is at the wrong price")
+            _require(level.price == price, f"order {order.order_number} is at the wrong price")
             _require(order.priority > last_priority, f"level {level.price}: priorities are out of order")
             last_priority = order.priority
             count, visible, total = count + 1, visible + order.display_remaining, total + order.leaves

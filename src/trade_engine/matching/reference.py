@@ -6,7 +6,6 @@ refusals are in ``checks``, matching in ``taker``, structure in ``book_state`` a
 """
 
 import struct
-from collections import deque
 from itertools import islice
 from typing import Final
 
@@ -22,6 +21,7 @@ from trade_engine.matching.codes import (
     CANCEL,
     CANCEL_ALL,
     CANCELLED,
+    CASCADE_BUDGET,
     CLOSED,
     CONFIGURE,
     CONFIGURED,
@@ -44,10 +44,11 @@ from trade_engine.matching.codes import (
     STATE_CHANGED,
     TICK,
     TRADE,
+    TRIGGER,
     TRIGGERED,
 )
-from trade_engine.matching.ladder import Order
-from trade_engine.matching.protocol import Level, MarketMemory, Outcome, Resting, Walk
+from trade_engine.matching.ladder import BookOrder
+from trade_engine.matching.protocol import BookOutcome, Level, MarketMemory, Resting, Walk
 from trade_engine.matching.recovery import restore_book, verify_book
 from trade_engine.matching.snapshot import open_snapshot, seal_snapshot
 from trade_engine.matching.state_hash import (
@@ -58,6 +59,7 @@ from trade_engine.matching.state_hash import (
     encode_resting,
 )
 from trade_engine.matching.taker import take, would_take
+from trade_engine.matching.triggers import cascade
 
 _pack: Final = struct.Struct("<4BI8q").pack
 _EXPIRY_REASONS: Final = {
@@ -83,6 +85,7 @@ class ReferenceBook:
             SET_STATE: self._set_state,
             TICK: self._tick,
             CONFIGURE: self._configure,
+            TRIGGER: self._trigger_waiting,
         }
 
     @property
@@ -104,26 +107,26 @@ class ReferenceBook:
         return written
 
     def place(
-        self, order_id: int, user: int, side: int, price: int, quantity: int, order_type: int = 0,
+        self, order_number: int, user: int, side: int, price: int, quantity: int, order_type: int = 0,
         time_in_force: int = 0, stp: int = 0, flags: int = 0, max_notional: int = 0,
-    ) -> tuple[Outcome, ...]:  # fmt: skip
+    ) -> tuple[BookOutcome, ...]:  # fmt: skip
         """Place one order; see ``protocol.Book.place``."""
         return self._call(
             Command(
-                PLACE, 0, 0, self._state.market_id, order_id, user, side, order_type, time_in_force, stp, flags,
+                PLACE, 0, 0, self._state.market_id, order_number, user, side, order_type, time_in_force, stp, flags,
                 0, 0, price, quantity, 0, 0, max_notional,
             )
         )  # fmt: skip
 
-    def cancel(self, order_id: int) -> tuple[Outcome, ...]:
+    def cancel(self, order_number: int) -> tuple[BookOutcome, ...]:
         """Cancel one order; see ``protocol.Book.cancel``."""
-        return self._call(Command(CANCEL, 0, 0, self._state.market_id, order_id))
+        return self._call(Command(CANCEL, 0, 0, self._state.market_id, order_number))
 
-    def reduce(self, order_id: int, quantity: int) -> tuple[Outcome, ...]:
+    def reduce(self, order_number: int, quantity: int) -> tuple[BookOutcome, ...]:
         """Take lots off one order; see ``protocol.Book.reduce``."""
-        return self._call(Command(REDUCE, 0, 0, self._state.market_id, order_id, quantity=quantity))
+        return self._call(Command(REDUCE, 0, 0, self._state.market_id, order_number, quantity=quantity))
 
-    def _call(self, command: Command) -> tuple[Outcome, ...]:
+    def _call(self, command: Command) -> tuple[BookOutcome, ...]:
         self._run(command)
         events = self._state.events
         outcomes = [_outcome(event) for event in events if event[0] not in _PLAIN and _is_notable(event, command)]
@@ -134,8 +137,9 @@ class ReferenceBook:
         """One command, start to end."""
         book = self._state
         book.sequence = c.sequence
-        if c.market_id != book.market_id or not PLACE <= c.kind <= CONFIGURE:
-            book.reject(c.order_id, Reason.INVALID_COMMAND)
+        book.met = book.started = 0
+        if c.market_id != book.market_id or not PLACE <= c.kind <= TRIGGER:
+            book.reject(c.order_number, Reason.INVALID_COMMAND)
             return
         if c.kind == TICK:
             self._tick(c)
@@ -145,7 +149,7 @@ class ReferenceBook:
         if book.state != OPEN:
             refusal = checks.check_state(book, c)
             if refusal:
-                book.reject(c.order_id, refusal)
+                book.reject(c.order_number, refusal)
                 return
         self._carry_out[c.kind](c)
 
@@ -153,27 +157,27 @@ class ReferenceBook:
         book = self._state
         refusal = checks.check_place(book, c)
         if refusal:
-            book.reject(c.order_id, refusal)
+            book.reject(c.order_number, refusal)
             return
         max_notional = c.max_notional if c.flags & LIMITED_NOTIONAL else 0
-        order = Order(
-            c.order_id, c.user, c.side, c.type, c.time_in_force, c.stp, c.flags, c.price, c.quantity, c.stop_price,
-            c.display, max_notional, c.expires_us, c.linked_id,
+        order = BookOrder(
+            c.order_number, c.user, c.side, c.type, c.time_in_force, c.stp, c.flags, c.price, c.quantity, c.stop_price,
+            c.display, max_notional, c.expires_us, c.linked_number,
         )  # fmt: skip
         book.emit(
-            ACCEPTED, c.order_id, side=c.side, price=c.price, quantity=c.quantity, leaves=c.quantity,
-            other_id=c.user,
+            ACCEPTED, c.order_number, side=c.side, price=c.price, quantity=c.quantity, leaves=c.quantity,
+            other_number=c.user,
         )  # fmt: skip
-        if c.linked_id:
-            first_leg = book.orders[c.linked_id]
-            first_leg.linked_id = c.order_id
+        if c.linked_number:
+            first_leg = book.orders[c.linked_number]
+            first_leg.linked_number = c.order_number
             book.touch(first_leg)
         self._enter(order)
 
-    def _enter(self, order: Order) -> None:
+    def _enter(self, order: BookOrder) -> None:
         """Bring an order that is not live into the market: it waits as a stop, or takes and rests."""
         book = self._state
-        if order.is_stop and not book.stop_reached(order):
+        if order.is_stop and (book.reached_high or not book.stop_reached(order)):
             book.wait(order)
             return
         if order.is_stop:
@@ -181,62 +185,44 @@ class ReferenceBook:
         else:
             take(book, order)
         if book.trade_high:
-            self._cascade()
+            cascade(book, self._trigger)
 
-    def _trigger(self, order: Order) -> None:
+    def _trigger(self, order: BookOrder) -> None:
         """A stop, out of everything by now, enters the market."""
         book = self._state
+        book.started += 1
         order.waiting = 0
-        book.emit(TRIGGERED, order.order_id, side=order.side, price=book.last_price, leaves=order.leaves)
+        book.emit(TRIGGERED, order.order_number, side=order.side, price=book.last_price, leaves=order.leaves)
         book.cancel_linked(order)
         if order.flags & POST_ONLY and would_take(book, order.side, order.price):
             book.trade_high = book.trade_low = 0
             book.emit(
-                CANCELLED, order.order_id, reason=Reason.TRIGGER_REFUSED, side=order.side,
+                CANCELLED, order.order_number, reason=Reason.TRIGGER_REFUSED, side=order.side,
                 price=order.price, quantity=order.leaves,
             )  # fmt: skip
         else:
             take(book, order)
 
-    def _cascade(self) -> None:
-        """Start every stop that trades have reached, and those that their trades reach, to the end."""
-        book = self._state
-        queue: deque[Order] = deque()
-        self._collect_stops(queue)
-        while queue:
-            order = queue.popleft()
-            if book.orders.get(order.order_id) is order:
-                book.remove(order)
-                self._trigger(order)
-                self._collect_stops(queue)
-
-    def _collect_stops(self, queue: deque[Order]) -> None:
-        """Queue the stops that the last taker's trades reached: BUYs from below, then SELLs from above."""
-        book = self._state
-        if not book.trade_high:
-            return
-        for stops, reached in ((book.stops[BUY], book.trade_high), (book.stops[SELL], -book.trade_low)):
-            while (level := stops.best) is not None and level.key <= reached:
-                order = level.head
-                assert order is not None
-                stops.remove(order)
-                queue.append(order)
+    def _trigger_waiting(self, _: Command) -> None:
+        """Let stops enter whose turn has come; no trade of this command reached them."""
+        self._state.trade_high = self._state.trade_low = 0
+        cascade(self._state, self._trigger)
 
     def _cancel(self, c: Command) -> None:
         book = self._state
-        order = book.orders.get(c.order_id)
+        order = book.orders.get(c.order_number)
         refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else FINE)
         if order is None or refusal:
-            book.reject(c.order_id, refusal)
+            book.reject(c.order_number, refusal)
         else:
             book.end(order, CANCELLED, c.reason or Reason.USER_REQUEST)
 
     def _reduce(self, c: Command) -> None:
         book = self._state
-        order = book.orders.get(c.order_id)
+        order = book.orders.get(c.order_number)
         refusal = checks.check_leaving(c) or (Reason.UNKNOWN_ORDER if order is None else FINE)
         if order is None or refusal:
-            book.reject(c.order_id, refusal)
+            book.reject(c.order_number, refusal)
         elif c.quantity >= order.leaves:
             book.end(order, CANCELLED, c.reason or Reason.USER_REQUEST)
         else:
@@ -244,10 +230,10 @@ class ReferenceBook:
 
     def _amend(self, c: Command) -> None:
         book = self._state
-        order = book.orders.get(c.order_id)
+        order = book.orders.get(c.order_number)
         refusal = Reason.UNKNOWN_ORDER if order is None else checks.check_amend(book, order, c)
         if order is None or refusal:
-            book.reject(c.order_id, refusal)
+            book.reject(c.order_number, refusal)
             return
         price, quantity = c.price or order.price, c.quantity or order.quantity
         stop_price = c.stop_price or order.stop_price
@@ -261,7 +247,7 @@ class ReferenceBook:
             return
         if not order.waiting:
             book.emit(
-                PULLED, order.order_id, side=order.side, price=order.price, leaves=order.leaves,
+                PULLED, order.order_number, side=order.side, price=order.price, leaves=order.leaves,
                 other_leaves=order.display_remaining, flags=RESTING,
             )  # fmt: skip
         book.remove(order)
@@ -272,15 +258,15 @@ class ReferenceBook:
             self._enter(order)
         else:
             take(book, order)
-            self._cascade()
+            cascade(book, self._trigger)
 
-    def _say_amended(self, order: Order, shown_before: int) -> None:
+    def _say_amended(self, order: BookOrder, shown_before: int) -> None:
         """``shown_before``: the visible part it had in the place that it keeps; 0 if it waits or lost its place."""
         kept = shown_before > 0
         self._state.emit(
-            AMENDED, order.order_id, side=order.side, price=order.price, quantity=order.quantity,
+            AMENDED, order.order_number, side=order.side, price=order.price, quantity=order.quantity,
             leaves=order.leaves, flags=RESTING if kept else 0,
-            other_id=order.stop_price if order.waiting else shown_before,
+            other_number=order.stop_price if order.waiting else shown_before,
             other_leaves=order.display_remaining if kept else 0,
             priority=order.priority if kept or order.waiting else 0,
         )  # fmt: skip
@@ -289,12 +275,12 @@ class ReferenceBook:
         book = self._state
         refusal = checks.check_leaving(c)
         if refusal:
-            book.reject(c.order_id, refusal)
+            book.reject(c.order_number, refusal)
             return
-        mine = sorted(o.order_id for o in book.orders.values() if not c.user or o.user == c.user)
+        mine = sorted(o.order_number for o in book.orders.values() if not c.user or o.user == c.user)
         ended = 0
-        for order_id in mine:
-            order = book.orders.get(order_id)
+        for order_number in mine:
+            order = book.orders.get(order_number)
             if order is not None:
                 book.end(order, CANCELLED, c.reason or Reason.MASS_CANCEL)
                 ended += 1
@@ -304,27 +290,28 @@ class ReferenceBook:
     def _set_state(self, c: Command) -> None:
         book = self._state
         if c.state > CLOSED:
-            book.reject(c.order_id, Reason.INVALID_COMMAND)
+            book.reject(c.order_number, Reason.INVALID_COMMAND)
             return
         book.state = c.state
-        book.emit(STATE_CHANGED, c.order_id, reason=c.state)
+        book.emit(STATE_CHANGED, c.order_number, reason=c.state)
 
     def _tick(self, c: Command) -> None:
         if c.quantity < 0:
-            self._state.reject(c.order_id, Reason.INVALID_COMMAND)
+            self._state.reject(c.order_number, Reason.INVALID_COMMAND)
         else:
             self._expire(c.time_us, c.quantity)
 
     def _configure(self, c: Command) -> None:
         book = self._state
         rules = (c.price, c.stop_price, c.quantity, c.display, c.max_notional)
-        if not all(0 <= rule <= checks.MAX_VALUE for rule in rules):
-            book.reject(c.order_id, Reason.INVALID_COMMAND)
+        if not all(0 <= rule <= checks.MAX_VALUE for rule in rules) or c.flags > CASCADE_BUDGET:
+            book.reject(c.order_number, Reason.INVALID_COMMAND)
             return
         (
             book.price_band_ppm, book.max_slippage_ppm, book.min_notional, book.max_open_orders, book.max_fills,
         ) = rules  # fmt: skip
-        book.emit(CONFIGURED, c.order_id)
+        book.rules = c.flags
+        book.emit(CONFIGURED, c.order_number)
 
     def _expire(self, time_us: int, at_most: int) -> None:
         """Expire what is due at ``time_us``: soonest first, then oldest; 0 is all."""
@@ -368,11 +355,11 @@ class ReferenceBook:
     def orders_at(self, side: Side, price: int) -> list[int]:
         """The order numbers of one level, first in time first."""
         level = self._state.ladders[side].at(price)
-        return [order.order_id for order in level] if level else []
+        return [order.order_number for order in level] if level else []
 
-    def order(self, order_id: int) -> Resting | None:
+    def order(self, order_number: int) -> Resting | None:
         """One live order, or None."""
-        order = self._state.orders.get(order_id)
+        order = self._state.orders.get(order_number)
         return order.resting() if order else None
 
     def live_orders(self) -> list[Resting]:
@@ -404,6 +391,10 @@ class ReferenceBook:
         order = self._state.expiries.first()
         return order.expires_us if order else 0
 
+    def triggers_due(self) -> bool:
+        """Whether stops wait for a TRIGGER that may start them."""
+        return self._state.reached_high != 0 and self._state.state == OPEN
+
     def state_hash(self) -> int:
         """The 128-bit hash of all that is remembered."""
         return self._state.state_hash()
@@ -418,12 +409,12 @@ class ReferenceBook:
 
 def _is_notable(event: Row, command: Command) -> bool:
     """Whether a per-call answer tells this event, which is none of the plain ones: all but what was asked for."""
-    kind, order_id = event[0], event[6]
-    if command.kind == PLACE or order_id != command.order_id:
+    kind, order_number = event[0], event[6]
+    if command.kind == PLACE or order_number != command.order_number:
         return True
     return kind not in (CANCELLED, REDUCED)
 
 
-def _outcome(event: Row) -> Outcome:
+def _outcome(event: Row) -> BookOutcome:
     other = event[7] if event[0] == TRADE else event[6]
-    return Outcome(event[0], event[1], other, event[8], event[9])
+    return BookOutcome(event[0], event[1], other, event[8], event[9])

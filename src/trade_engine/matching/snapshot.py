@@ -2,6 +2,7 @@
 
 Layout, little-endian: magic ``TESNAP``, version (u16), market (u32), number of orders (u64); the memory's record and
 each live order's record in ascending priority, as ``state_hash`` defines them; BLAKE2b-256 of everything before.
+Version 1 had the first 64 bytes of the memory's record; it is still read.
 The bytes follow from the book's state alone, so equal books give equal snapshots.  A snapshot is checked from end to
 end before any book is touched; one that is damaged, cut short or of another version or market is refused.
 """
@@ -12,11 +13,12 @@ from typing import Final
 
 from trade_engine.matching.state_hash import MEMORY_RECORD_SIZE, ORDER_RECORD_SIZE
 
-VERSION: Final = 1
+VERSION: Final = 2
 _MAGIC: Final = b"TESNAP"
 _HEADER: Final = struct.Struct("<6sHIQ")
 _CHECKSUM_SIZE: Final = 32
-_ORDERS_AT: Final = _HEADER.size + MEMORY_RECORD_SIZE
+#: Of each version that is read.
+_MEMORY_SIZES: Final = {1: 64, VERSION: MEMORY_RECORD_SIZE}
 
 
 def seal_snapshot(market_id: int, memory: bytes, orders: bytes) -> bytes:
@@ -32,21 +34,21 @@ def open_snapshot(market_id: int, snapshot: bytes) -> tuple[bytes, bytes]:
     Raises:
         ValueError: it is no snapshot, damaged, cut short, or of another version or market.
     """
-    if len(snapshot) < _ORDERS_AT + _CHECKSUM_SIZE:
+    if len(snapshot) < _HEADER.size + _CHECKSUM_SIZE:
         raise ValueError(f"the snapshot is cut short: {len(snapshot)} bytes")
     magic, version, market, count = _HEADER.unpack_from(snapshot)
     if magic != _MAGIC:
         raise ValueError("these bytes are no snapshot of a book")
-    if version != VERSION:
+    if version not in _MEMORY_SIZES:
         raise ValueError(f"the snapshot has version {version}, not {VERSION}")
-    end = len(snapshot) - _CHECKSUM_SIZE
-    if end - _ORDERS_AT != count * ORDER_RECORD_SIZE:
-        raise ValueError(f"the snapshot names {count} orders but has {end - _ORDERS_AT} bytes of them")
+    orders_at, end = _HEADER.size + _MEMORY_SIZES[version], len(snapshot) - _CHECKSUM_SIZE
+    if end - orders_at != count * ORDER_RECORD_SIZE:
+        raise ValueError(f"the snapshot names {count} orders but has {end - orders_at} bytes of them")
     if _checksum(memoryview(snapshot)[:end]) != snapshot[end:]:
         raise ValueError("the snapshot is damaged: its checksum does not hold")
     if market != market_id:
         raise ValueError(f"the snapshot is of market {market}, not {market_id}")
-    return snapshot[_HEADER.size : _ORDERS_AT], snapshot[_ORDERS_AT:end]
+    return snapshot[_HEADER.size : orders_at].ljust(MEMORY_RECORD_SIZE, b"\0"), snapshot[orders_at:end]
 
 
 def _checksum(body: bytes | memoryview) -> bytes:

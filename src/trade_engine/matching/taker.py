@@ -5,6 +5,8 @@ never live while it takes.  Nothing here recurses: stops that its trades reach a
 """
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from trade_engine.domain.enums import Reason
@@ -16,6 +18,7 @@ from trade_engine.matching.codes import (
     CANCEL_NEWEST,
     CANCEL_OLDEST,
     CANCELLED,
+    CASCADE_BUDGET,
     DECREMENT,
     FINE,
     FOK,
@@ -29,14 +32,18 @@ from trade_engine.matching.codes import (
     STOP_LIMIT,
     TRADE,
 )
-from trade_engine.matching.ladder import Order, PriceLevel
+from trade_engine.matching.ladder import BookOrder, PriceLevel
 
 _PPM: Final = 1_000_000
 _ANY_PRICE: Final = 1 << 63
 _ANY_BUDGET: Final = 1 << 100
+#: How a taker would end: filled; with a rest, or stopped by something; by the command's maximum of fills.
+_WHOLE: Final = 1
+_SHORT: Final = 0
+_TOO_LONG: Final = -1
 
 
-def limit_key(book: BookState, taker: Order) -> int:
+def limit_key(book: BookState, taker: BookOrder) -> int:
     """The worst level a taker may meet, as a key of the opposite ladder."""
     if not taker.enters_as_market:
         return taker.price if taker.side == BUY else -taker.price
@@ -52,11 +59,13 @@ def would_take(book: BookState, side: int, price: int) -> bool:
     return best is not None and best.key <= (price if side == BUY else -price)
 
 
-def take(book: BookState, taker: Order) -> None:
+def take(book: BookState, taker: BookOrder) -> None:
     """Fill a taker as far as it goes; what is left rests or is cancelled, with one event that says so."""
     book.trade_high = book.trade_low = 0
+    if not book.rules & CASCADE_BUDGET:
+        book.met = 0
     worst = limit_key(book, taker)
-    if taker.time_in_force == FOK and not _can_fill_whole(book, taker, worst):
+    if taker.time_in_force == FOK and _foresee(book, taker, worst) != _WHOLE:
         _cancel_rest(book, taker, Reason.FOK_REMAINDER)
         return
     reason = _match(book, taker, worst)
@@ -74,40 +83,39 @@ def take(book: BookState, taker: Order) -> None:
         book.rest(taker)
 
 
-def _left(taker: Order) -> int:
+def _left(taker: BookOrder) -> int:
     """What a taker can still take: lots, or notional if it buys by amount."""
     if taker.flags & QUOTE_AMOUNT:
         return taker.max_notional - taker.spent_notional
     return taker.leaves
 
 
-def _market_remainder(book: BookState, taker: Order) -> Reason:
+def _market_remainder(book: BookState, taker: BookOrder) -> Reason:
     if book.ladders[1 - taker.side].best is not None:
         return Reason.MAX_SLIPPAGE_REACHED
     return Reason.MARKET_REMAINDER if book.trade_high else Reason.NO_LIQUIDITY
 
 
-def _cancel_rest(book: BookState, taker: Order, reason: Reason) -> None:
-    book.emit(CANCELLED, taker.order_id, reason=reason, side=taker.side, price=taker.price, quantity=taker.leaves)
+def _cancel_rest(book: BookState, taker: BookOrder, reason: Reason) -> None:
+    book.emit(CANCELLED, taker.order_number, reason=reason, side=taker.side, price=taker.price, quantity=taker.leaves)
     book.cancel_linked(taker)
 
 
-def _match(book: BookState, taker: Order, worst: int) -> Reason:
+def _match(book: BookState, taker: BookOrder, worst: int) -> Reason:
     """Trade until the taker is filled, no level is good enough (NONE) or something stops it (why)."""
     ladder = book.ladders[1 - taker.side]
-    met = 0
     while _left(taker):
         level = ladder.best
         if level is None or level.key > worst:
             return FINE
-        if book.max_fills and met == book.max_fills:
+        if book.max_fills and book.met == book.max_fills:
             return Reason.MAX_FILLS_REACHED
-        met += 1
         maker = level.head
         assert maker is not None
         affordable = _affordable(taker, level.price, maker.display_remaining)
         if not affordable:
             return Reason.MAX_NOTIONAL_REACHED
+        book.met += 1
         if maker.user == taker.user and taker.stp != ALLOWED:
             if _prevent_self_trade(book, taker, maker):
                 return Reason.SELF_TRADE
@@ -116,7 +124,7 @@ def _match(book: BookState, taker: Order, worst: int) -> Reason:
     return FINE
 
 
-def _affordable(taker: Order, price: int, quantity: int) -> int:
+def _affordable(taker: BookOrder, price: int, quantity: int) -> int:
     """How many of ``quantity`` lots a taker wants and may pay at ``price``."""
     if not taker.flags & QUOTE_AMOUNT:
         quantity = min(quantity, taker.leaves)
@@ -125,7 +133,7 @@ def _affordable(taker: Order, price: int, quantity: int) -> int:
     return quantity
 
 
-def _fill(book: BookState, taker: Order, maker: Order, level: PriceLevel, quantity: int) -> None:
+def _fill(book: BookState, taker: BookOrder, maker: BookOrder, level: PriceLevel, quantity: int) -> None:
     """One trade between a taker and the first order of the best level."""
     price = level.price
     if taker.flags & LIMITED_NOTIONAL:
@@ -142,7 +150,7 @@ def _fill(book: BookState, taker: Order, maker: Order, level: PriceLevel, quanti
     book.trade_high = max(book.trade_high, price)
     book.trade_low = min(book.trade_low or price, price)
     book.emit(
-        TRADE, taker.order_id, side=taker.side, other_id=maker.order_id, price=price, quantity=quantity,
+        TRADE, taker.order_number, side=taker.side, other_number=maker.order_number, price=price, quantity=quantity,
         leaves=_left(taker), other_leaves=maker.leaves,
     )  # fmt: skip
     if not maker.leaves:
@@ -155,19 +163,19 @@ def _fill(book: BookState, taker: Order, maker: Order, level: PriceLevel, quanti
     book.cancel_linked(taker)
 
 
-def _refill(book: BookState, maker: Order, level: PriceLevel) -> None:
+def _refill(book: BookState, maker: BookOrder, level: PriceLevel) -> None:
     """Show an iceberg's next part, behind everybody else of its price."""
     level.unlink(maker)
     maker.display_remaining = min(maker.display, maker.leaves)
     maker.priority = book.next_priority()
     level.append(maker)
     book.emit(
-        REFILLED, maker.order_id, side=maker.side, price=maker.price, quantity=maker.display_remaining,
+        REFILLED, maker.order_number, side=maker.side, price=maker.price, quantity=maker.display_remaining,
         leaves=maker.leaves, priority=maker.priority,
     )  # fmt: skip
 
 
-def _prevent_self_trade(book: BookState, taker: Order, maker: Order) -> bool:
+def _prevent_self_trade(book: BookState, taker: BookOrder, maker: BookOrder) -> bool:
     """Do what the taker's mode asks for; True if the taker's rest must be cancelled."""
     if taker.stp == CANCEL_NEWEST:
         return True
@@ -184,7 +192,7 @@ def _prevent_self_trade(book: BookState, taker: Order, maker: Order) -> bool:
     return _decrement(book, taker, maker.price, lots)
 
 
-def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
+def _decrement(book: BookState, taker: BookOrder, price: int, lots: int) -> bool:
     """Take ``lots`` off the taker; True if nothing else is left of it (its CANCELLED event then counts them)."""
     if taker.flags & QUOTE_AMOUNT:
         taker.max_notional -= price * lots
@@ -196,48 +204,69 @@ def _decrement(book: BookState, taker: Order, price: int, lots: int) -> bool:
         taker.quantity -= lots
         taker.leaves -= lots
     book.emit(
-        REDUCED, taker.order_id, reason=Reason.SELF_TRADE, side=taker.side, price=taker.price,
+        REDUCED, taker.order_number, reason=Reason.SELF_TRADE, side=taker.side, price=taker.price,
         quantity=lots, leaves=_left(taker),
     )  # fmt: skip
     return False
 
 
-def _can_fill_whole(book: BookState, taker: Order, worst: int) -> bool:
-    """Whether a FOK order would be filled to the last lot; touches nothing.
+def comes_to_its_end(book: BookState, stop: BookOrder) -> bool:
+    """Whether a stop that entered now would be stopped by anything but the command's maximum of fills."""
+    return _foresee(book, stop, limit_key(book, stop)) != _TOO_LONG
+
+
+def _foresee(book: BookState, taker: BookOrder, worst: int) -> int:
+    """How a taker that has a quantity would end, with what is left of the command's fills; touches nothing.
 
     It plays the orders of each level in the order in which they would be met, refills of icebergs included, without
     the legs that a fill of the other leg would have cancelled by then.
     """
-    wanted, met = taker.leaves, 0
+    wanted, met = taker.leaves, book.met
     gone: set[int] = set()
     budget = taker.max_notional - taker.spent_notional if taker.flags & LIMITED_NOTIONAL else _ANY_BUDGET
     for level in book.ladders[1 - taker.side]:
         if level.key > worst:
-            return False
-        queue = deque((maker, maker.display_remaining, maker.leaves) for maker in level)
-        while queue:
-            maker, shown, leaves = queue.popleft()
-            if maker.order_id in gone:
+            return _SHORT
+        refills: deque[tuple[BookOrder, int, int]] = deque()
+        for maker, shown, leaves in chain(_resting(level), _drained(refills)):
+            if maker.order_number in gone:
                 continue
             if book.max_fills and met == book.max_fills:
-                return False
+                return _TOO_LONG
             met += 1
-            if maker.linked_id:
-                gone.add(maker.linked_id)
+            if maker.linked_number:
+                gone.add(maker.linked_number)
             if maker.user == taker.user and taker.stp != ALLOWED:
-                if taker.stp != CANCEL_OLDEST:
-                    return False
+                wanted -= _taken_off(taker, wanted, leaves)
+                if not wanted:
+                    return _SHORT
                 continue
             lots = min(wanted, shown)
             budget -= lots * level.price
             if budget < 0:
-                return False
+                return _SHORT
             wanted -= lots
             if not wanted:
-                return True
+                return _WHOLE
             if leaves > shown:
-                queue.append((maker, min(maker.display, leaves - shown), leaves - shown))
-    return False
+                refills.append((maker, min(maker.display, leaves - shown), leaves - shown))
+    return _SHORT
+
+
+def _taken_off(taker: BookOrder, wanted: int, leaves: int) -> int:
+    """How many of ``wanted`` lots meeting an own order of ``leaves`` lots costs a taker; all if it stops the taker."""
+    if taker.stp == CANCEL_OLDEST:
+        return 0
+    return min(leaves, wanted) if taker.stp == DECREMENT and taker.time_in_force != FOK else wanted
+
+
+def _resting(level: PriceLevel) -> Iterator[tuple[BookOrder, int, int]]:
+    return ((maker, maker.display_remaining, maker.leaves) for maker in level)
+
+
+def _drained(queue: deque[tuple[BookOrder, int, int]]) -> Iterator[tuple[BookOrder, int, int]]:
+    while queue:
+        yield queue.popleft()
 
 
 def may_rest(order_type: int, time_in_force: int) -> bool:

@@ -27,9 +27,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
 from trade_engine.domain.scale import UNIT
+from trade_engine.sequencer.publish import CommittedBatch
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
@@ -98,18 +97,23 @@ class Metrics:
         """An order was placed."""
         self._placement_time(symbol).observe(seconds)
 
-    def committed(self, new: Iterable[Order], trades: Iterable[Trade], markets: dict[int, Market]) -> None:
+    def committed(self, batch: CommittedBatch) -> None:
         """A batch was committed."""
-        for order in new:
-            self._order(markets[order.market_id].symbol, order.type.name, order.side.name).inc()
+        symbols = {touched.market.market_id: touched.market.symbol for touched in batch.markets}
+        for order in batch.orders:
+            if order.sequence in batch.new:
+                self._order(symbols[order.market_id], order.type.name, order.side.name).inc()
         matched: set[tuple[str, str]] = set()
-        for trade in trades:
-            symbol = markets[trade.market_id].symbol
+        for trade in batch.trades:
+            symbol = symbols[trade.market_id]
             matched |= {(symbol, trade.buyer_order_id), (symbol, trade.seller_order_id)}
             self._trade(symbol).inc()
             self._turnover(symbol).inc(trade.notional / UNIT)
         for symbol, _ in matched:
             self._match(symbol).inc()
+
+    def rebuilt(self) -> None:
+        """Nothing to count: the writer counts its rebuilds."""
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop runs, until cancelled."""

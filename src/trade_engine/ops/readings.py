@@ -1,15 +1,18 @@
 """What an engine's metrics read when Prometheus asks: queues, books, backlogs, connections.  Nothing here waits."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from trade_engine.domain.enums import Side
 from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.scale import UNIT
 from trade_engine.ops.metrics import Reading
-from trade_engine.sequencer.memory import Memory
-from trade_engine.sequencer.pipeline import Sequencer
+from trade_engine.sequencer.engine import Engine
+from trade_engine.sequencer.keeper import REBUILDS
+from trade_engine.sequencer.public_market import PublicMarket
 from trade_engine.settlement.worker import SettlementWorker
+
+ENGINE_UP: Final = "1 while the engine takes orders."
 
 
 class StreamCounts(Protocol):
@@ -20,22 +23,33 @@ class StreamCounts(Protocol):
     slow_closed: int
 
 
-def read_engine(sequencer: Sequencer) -> Iterator[Reading]:
+def read_engine(engine: Engine) -> Iterator[Reading]:
     """The writer: whether it works, how much waits, where it is, and every book."""
-    yield Reading("engine_up", "1 while the engine takes orders.", float(sequencer.trouble is None))
+    sequencer = engine.sequencer
+    yield Reading("engine_up", ENGINE_UP, float(sequencer.obstacle is None))
     yield Reading("engine_queue_depth", "Requests that wait for the writer.", sequencer.waiting)
     yield Reading("engine_batch_size", "Commands of the last batch.", sequencer.last_batch)
+    yield Reading("engine_pending_releases", "Reservations to give back with a commit.", len(sequencer.releases))
+    yield Reading("engine_unknown_reserves", "Reserves of unknown outcome.", len(engine.unknown_reserves))
+    yield Reading("engine_orphans", "Orphaned reservations found while running.", engine.sweep.found, counts=True)
+    rebuilds = "Memory, or a book of it, built anew."
+    for reason in REBUILDS:
+        yield Reading("engine_rebuilds", rebuilds, sequencer.rebuilds[reason], ("reason", reason), counts=True)
+    failures = "Listeners that failed to take a commit in."
+    for name, count in engine.publisher.failures.items():
+        yield Reading("engine_listener_failures", failures, count, ("listener", name), counts=True)
+    yield Reading("engine_market_repairs", "Market data taken anew.", engine.reader.repairs, counts=True)
     try:
         memory = sequencer.memory
     except Unavailable:
         return
     yield Reading("engine_sequence", "The last command sequenced.", memory.sequence)
     yield Reading("engine_live_orders", "Orders that can still trade.", len(memory.live))
-    yield from _books(memory)
+    yield from _books(engine.reader.views)
 
 
-def _books(memory: Memory) -> Iterator[Reading]:
-    for view in list(memory.views.values()):
+def _books(views: dict[int, PublicMarket]) -> Iterator[Reading]:
+    for view in list(views.values()):
         label = ("symbol", view.market.symbol)
         bid, ask = view.depth.best(Side.BUY), view.depth.best(Side.SELL)
         levels = view.depth.count(Side.BUY) + view.depth.count(Side.SELL)

@@ -5,57 +5,45 @@ this way, so a slow wallet does not delay them.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import asyncpg
 import structlog
 
 from trade_engine.domain.commands import OrderFlag
-from trade_engine.domain.enums import FeeAsset, OrderType, Reason, Side, TimeInForce
-from trade_engine.domain.errors import EngineError, InvalidRequest, Refused, Unavailable
+from trade_engine.domain.enums import OrderType, Side, TimeInForce
+from trade_engine.domain.errors import EngineError, InvalidRequest, OutcomeUnknown, Refused, Unavailable
 from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
-from trade_engine.domain.rules import check_order
-from trade_engine.domain.scale import MAX_UNITS, UNIT, format_units
+from trade_engine.domain.rules import check_cost, check_order
+from trade_engine.domain.scale import UNIT, format_units
 from trade_engine.matching.protocol import Book
-from trade_engine.sequencer.bookkeeping import Instruction, Outcome
+from trade_engine.sequencer.batch import releases_of
+from trade_engine.sequencer.bookkeeping import CommandOutcome
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.engine_request import PlaceRequest
 from trade_engine.sequencer.failpoints import FailpointError, Failpoints
 from trade_engine.sequencer.pipeline import Sequencer
-from trade_engine.sequencer.work import place_work, release_work
-from trade_engine.storage.order_rows import find_client_orders
-from trade_engine.storage.types import Pool
-from trade_engine.wallet.port import Outcome as WalletOutcome
-from trade_engine.wallet.port import Reserve, Wallet, WalletUnavailable
+from trade_engine.sequencer.store.port import Store, StoreError, Unstorable
+from trade_engine.wallet.port import Outcome, Reserve, Wallet, WalletUnavailable
 
 log = structlog.get_logger(__name__)
 
 _MICRO_BATCH: Final = 128
+#: The loop comes round at least so often, and says that it lives.
+_TURN_S: Final = 1.0
 _DAY_US: Final = 24 * 3600 * 1_000_000
 
 
-class Replay(Exception):
+class AlreadyPlaced(Exception):
     """The client order id is taken: by this order."""
 
     def __init__(self, order_id: str) -> None:
         super().__init__(order_id)
         self.order_id = order_id
-
-
-class Ticket:
-    """A checked request on its way to the sequencer; ``done`` ends as the sequencer's outcome, or Replay."""
-
-    __slots__ = ("asset", "done", "market", "order", "request")
-
-    def __init__(self, request: PlaceOrder, market: Market, done: "asyncio.Future[Outcome]") -> None:
-        self.request = request
-        self.market = market
-        self.done = done
-        self.order: Order | None = None
-        self.asset = ""
 
 
 class Admission:
@@ -67,6 +55,7 @@ class Admission:
         queue: how many requests may wait; one more is refused with 503.
         session_end_us: when a day ends, in microseconds after 00:00 UTC.
         longest_life_us: no order lives longer.
+        on_stale: told when the wallet refuses this engine's epoch.
         wallet_is_out: whether the wallet is known to be away: orders are then refused at once.
     """
 
@@ -74,45 +63,48 @@ class Admission:
         self,
         sequencer: Sequencer,
         wallet: Wallet,
-        pool: Pool,
+        store: Store,
         clock: Clock,
         failpoints: Failpoints,
-        epoch: Callable[[], int],
         *,
         with_cancels: bool = True,
         queue: int = 10_000,
         session_end_us: int = 0,
         longest_life_us: int = 180 * _DAY_US,
         wallet_is_out: Callable[[], bool] = lambda: False,
+        on_stale: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._on_stale = on_stale
         self._wallet_is_out = wallet_is_out
         self._session_end_us = session_end_us
         self._longest_life_us = longest_life_us
         self._sequencer = sequencer
         self._wallet = wallet
-        self._pool = pool
+        self._store = store
         self._clock = clock
         self._failpoints = failpoints
-        self._epoch = epoch
         self._with_cancels = with_cancels
         self._limit = queue
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[PlaceRequest] = deque()
         self._wake = asyncio.Event()
-        self._in_flight: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
+        self._in_flight: dict[tuple[str, str], PlaceRequest] = {}
+        self._admitting: list[PlaceRequest] = []
         self._stopped = False
+        #: Called at each turn of the loop.
+        self.beat: Callable[[], None] = lambda: None
 
-    async def place(self, request: PlaceOrder) -> Outcome:
+    async def place(self, request: PlaceOrder) -> CommandOutcome:
         """Admit one order and wait for its outcome.
 
         Raises:
-            Replay: the client order id names an earlier order, which has been committed.
+            AlreadyPlaced: the client order id names an earlier order, which has been committed.
             EngineError: refused, or something it needs is away.
         """
-        memory = self._sequencer.memory
-        market = memory.by_symbol.get(request.symbol)
+        market = self._sequencer.memory.market(request.symbol)
         if market is None:
             raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=request.symbol)
         check_order(request, market)
+        self._clock.require()
         if self._stopped:
             raise _stopping()
         if len(self._waiting) >= self._limit:
@@ -120,50 +112,59 @@ class Admission:
         if request.client_order_id is None:
             if self._wallet_is_out():
                 raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed")
-            return await self._enqueue(request, market)
+            return _answer(await self._enqueue(PlaceRequest(request, market)).done)
         key = (request.user_id, request.client_order_id)
         first = self._in_flight.get(key)
         if first is not None:
-            outcome = await asyncio.shield(first)
-            raise Replay(outcome.order.order_id if outcome.order else "")
-        done = self._in_flight[key] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(lambda _: self._in_flight.pop(key, None))
-        return await self._enqueue(request, market, done)
+            order = _answer(await asyncio.shield(first.done)).order
+            raise AlreadyPlaced(order.order_id if order else "")
+        placing = self._in_flight[key] = PlaceRequest(request, market)
+        placing.done.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        # Others may wait for the same answer: a caller who leaves must not take it from them.
+        return _answer(await asyncio.shield(self._enqueue(placing).done))
 
-    async def _enqueue(
-        self, request: PlaceOrder, market: Market, done: "asyncio.Future[Outcome] | None" = None
-    ) -> Outcome:
-        ticket = Ticket(request, market, done or asyncio.get_running_loop().create_future())
-        self._waiting.append(ticket)
+    def _enqueue(self, placing: PlaceRequest) -> PlaceRequest:
+        self._waiting.append(placing)
         self._wake.set()
-        return await asyncio.shield(ticket.done)
+        return placing
 
     async def run(self) -> None:
         """Admit micro-batches until cancelled."""
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _TURN_S)
+            self.beat()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MICRO_BATCH))]
             if not self._waiting:
                 self._wake.clear()
+            if batch:
+                await self._admit_or_refuse(batch)
+
+    async def _admit_or_refuse(self, batch: list[PlaceRequest]) -> None:
+        """Admit a micro-batch; whatever happens, each of it hears of it."""
+        self._admitting = batch
+        if self._with_cancels:
+            self._sequencer.queue.begin_admission()
+        try:
+            await self._admit(batch)
+        except EngineError as error:
+            _fail(batch, error)
+        except (StoreError, FailpointError) as error:
+            log.warning("admission_failed", error=repr(error))
+            _fail(batch, Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done"))
+        except asyncio.CancelledError:
+            # It waited for the wallet or the database: nothing was handed to the writer yet.
+            self._give_back(batch)
+            _fail(batch, _stopping())
+            raise
+        except Exception as error:
+            log.exception("admission_broke_down")
+            self._give_back(batch)
+            _fail(batch, error)
+        finally:
+            self._admitting = []
             if self._with_cancels:
-                self._sequencer.begin_admission()
-            try:
-                await self._admit(batch)
-            except EngineError as error:
-                _fail(batch, error)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, FailpointError) as error:
-                log.warning("admission failed", error=repr(error))
-                _fail(batch, Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done"))
-            except asyncio.CancelledError:
-                # It waited for the wallet or the database: nothing was handed to the writer yet.
-                _fail(batch, _stopping())
-                raise
-            except Exception as error:
-                log.exception("admission broke down")
-                _fail(batch, error)
-            finally:
-                if self._with_cancels:
-                    self._sequencer.end_admission()
+                self._sequencer.queue.end_admission()
 
     def stop(self) -> None:
         """Refuse what waits and whatever comes; ``run`` is cancelled by its owner."""
@@ -171,96 +172,108 @@ class Admission:
         waiting, self._waiting = list(self._waiting), deque()
         _fail(waiting, _stopping())
 
-    async def _admit(self, batch: list[Ticket]) -> None:
+    def answer_late(self, within_s: float) -> None:
+        """Refuse what has waited for longer; it is not placed any more."""
+        late_s = asyncio.get_running_loop().time() - within_s
+        late = [placing for placing in self._admitting if placing.submitted_s < late_s]
+        while self._waiting and self._waiting[0].submitted_s < late_s:
+            late.append(self._waiting.popleft())
+        if late:
+            _fail(late, Unavailable("ENGINE_OVERLOADED", "the order waited too long, nothing was placed"))
+
+    def admits(self, order_id: str) -> bool:
+        """Whether an order of that id is being admitted at this moment."""
+        return any(placing.order is not None and placing.order.order_id == order_id for placing in self._admitting)
+
+    async def _admit(self, batch: list[PlaceRequest]) -> None:
         batch = await self._drop_replays(batch)
         await self._number_traders(batch)
         reserves: list[Reserve] = []
-        ready: list[Ticket] = []
-        for ticket in batch:
+        ready: list[PlaceRequest] = []
+        for placing in batch:
             try:
-                order = self._order(ticket)
+                order = placing.order = self._order(placing)
             except EngineError as error:
-                _fail([ticket], error)
+                _fail([placing], error)
                 continue
-            ready.append(ticket)
+            ready.append(placing)
             if order.reserved:
-                reserves.append(Reserve(order.user_id, ticket.asset, order.reserved, order.order_id, order.order_id))
+                reserves.append(Reserve(order.user_id, placing.asset, order.reserved, order.order_id, order.order_id))
         await self._failpoints.reach("before_reserve")
-        refused = await self._reserve(ready, reserves)
-        accepted = [ticket for ticket in ready if ticket.order and ticket.order.order_id not in refused]
-        works = [place_work(ticket.order) for ticket in accepted if ticket.order]
+        refused = await self._reserve(ready, reserves) if reserves else {}
+        accepted = []
+        for placing in ready:
+            refusal = refused.get(placing.order.order_id) if placing.order else None
+            if refusal is None:
+                accepted.append(placing)
+            else:
+                _fail([placing], refusal)
         try:
             await self._failpoints.reach("after_reserve")
-            self._sequencer.submit(works)
+            self._submit(accepted)
         except (Unavailable, FailpointError):
-            self._later_release(accepted)
+            self._give_back(accepted)
             raise
-        for ticket, work in zip(accepted, works, strict=True):
-            work.done.add_done_callback(_handing_on(ticket.done))
 
-    async def _drop_replays(self, batch: list[Ticket]) -> list[Ticket]:
-        keys = [(t.request.user_id, t.request.client_order_id) for t in batch if t.request.client_order_id]
+    def _submit(self, accepted: list[PlaceRequest]) -> None:
+        """Hand orders to the writer, but for those whose callers were told meanwhile that time is up."""
+        late = [placing for placing in accepted if placing.done.done()]
+        if late:
+            self._give_back(late)
+            accepted = [placing for placing in accepted if placing not in late]
+        self._sequencer.submit(accepted)
+
+    async def _drop_replays(self, batch: list[PlaceRequest]) -> list[PlaceRequest]:
+        keys = [(p.request.user_id, p.request.client_order_id) for p in batch if p.request.client_order_id]
         if not keys:
             return batch
-        taken = await find_client_orders(self._pool, keys)
+        try:
+            taken = await self._store.find_client_orders(keys)
+        except Unstorable:
+            return await self._drop_unstorable(batch)
         rest = []
-        for ticket in batch:
-            order_id = taken.get((ticket.request.user_id, ticket.request.client_order_id or ""))
+        for placing in batch:
+            order_id = taken.get((placing.request.user_id, placing.request.client_order_id or ""))
             if order_id is None:
-                rest.append(ticket)
+                rest.append(placing)
             else:
-                _fail([ticket], Replay(order_id))
+                _fail([placing], AlreadyPlaced(order_id))
         return rest
 
-    async def _number_traders(self, batch: list[Ticket]) -> None:
+    async def _drop_unstorable(self, batch: list[PlaceRequest]) -> list[PlaceRequest]:
+        """One client order id is no text that can be looked for: each is looked for alone."""
+        if len(batch) > 1:
+            return [placing for one in batch for placing in await self._drop_replays([one])]
+        given = batch[0].request.client_order_id
+        _fail(
+            batch,
+            InvalidRequest(
+                "INVALID_CLIENT_ORDER_ID",
+                "the client order id is no text",
+                field="client_order_id",
+                provided=repr(given),
+            ),
+        )
+        return []
+
+    async def _number_traders(self, batch: list[PlaceRequest]) -> None:
         """Give users who trade for the first time their number in the core."""
         traders = self._sequencer.memory.traders
-        new = sorted({t.request.user_id for t in batch if t.request.user_id not in traders})
+        new = sorted({p.request.user_id for p in batch if p.request.user_id not in traders})
         if new:
-            rows = await self._pool.fetch(
-                "WITH new AS (INSERT INTO traders (user_id) SELECT unnest($1::UUID[]) ON CONFLICT DO NOTHING"
-                " RETURNING user_id, trader_number) SELECT user_id::TEXT, trader_number FROM new UNION"
-                " SELECT user_id::TEXT, trader_number FROM traders WHERE user_id = ANY ($1::UUID[])",
-                new,
-            )
-            traders.update((row[0], row[1]) for row in rows)
+            traders.update(await self._store.number_traders(new))
 
-    def _order(self, ticket: Ticket) -> Order:
-        request, market = ticket.request, ticket.market
+    def _order(self, placing: PlaceRequest) -> Order:
+        request, market = placing.request, placing.market
         memory = self._sequencer.memory
-        ticket.asset = market.base if request.side is Side.SELL else market.quote
-        flags, max_notional, reserved = funds_needed(request, market, memory.books.book(market.market_id))
-        if reserved > MAX_UNITS * 2:
-            raise InvalidRequest("INVALID_QUANTITY", "the order's cost is too large", field="quantity")
-        order = ticket.order = Order(
-            order_id=self._clock.order_id(),
-            sequence=0,
-            user_id=request.user_id,
-            user=memory.traders[request.user_id],
-            market_id=market.market_id,
-            side=request.side,
-            type=request.type,
-            time_in_force=request.time_in_force,
-            stp=request.stp,
-            flags=flags | (OrderFlag.POST_ONLY if request.post_only else 0),
-            client_order_id=request.client_order_id,
-            institution_id=request.institution_id,
-            price=request.price,
-            quantity=request.quantity,
-            stop_price=request.stop_price,
-            display=request.display_quantity,
-            max_notional=max_notional,
-            expires_us=self._expiry(request),
-            maker_fee=market.maker_fee,
-            taker_fee=market.taker_fee,
-            fee_asset=market.fee_asset,
-            reserved=reserved,
-            hold=reserved,
+        book = memory.books.book(market.market_id)
+        user = memory.traders[request.user_id]
+        return new_order(
+            request, market, book, order_id=self._clock.order_id(), user=user, expires_us=self._expiry(request)
         )
-        return order
 
     def _expiry(self, request: PlaceOrder) -> int:
-        """When the order ends at the latest: the session's end, the wished time, or the longest life (SPEC 3.4)."""
+        """When the order ends at the latest: the session's end, the given time, or the longest life (SPEC 3.4)."""
         now = self._clock.now_us()
         longest = now + self._longest_life_us
         if request.time_in_force is TimeInForce.DAY:
@@ -273,37 +286,62 @@ class Admission:
         rests = request.time_in_force is TimeInForce.GTC and request.type is not OrderType.MARKET
         return longest if rests else 0
 
-    async def _reserve(self, tickets: list[Ticket], reserves: list[Reserve]) -> set[str]:
-        """Reserve for all; the ids of the orders that were refused (their callers have been told)."""
-        if not reserves:
-            return set()
+    async def _reserve(self, batch: list[PlaceRequest], reserves: list[Reserve]) -> dict[str, EngineError]:
+        """Reserve for all; the refusals by order id."""
         try:
-            outcomes = await self._wallet.reserve_many(reserves, self._epoch())
+            outcomes = await self._wallet.reserve_many(reserves, self._store.epoch)
         except WalletUnavailable as error:
             if error.sent:
-                self._later_release(tickets)
+                self._give_back(batch)
             raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed") from error
-        refused = {
+        if any(outcome.code == "STALE_EPOCH" for outcome in outcomes):
+            self._on_stale("the wallet refused a reserve of this engine's epoch")
+        uncertain = {r.order_id for r, outcome in zip(reserves, outcomes, strict=True) if not outcome.is_certain}
+        self._give_back([placing for placing in batch if placing.order and placing.order.order_id in uncertain])
+        return {
             r.order_id: wallet_refusal(r, outcome)
             for r, outcome in zip(reserves, outcomes, strict=True)
             if not outcome.ok
         }
-        for ticket in tickets:
-            if ticket.order and (refusal := refused.get(ticket.order.order_id)):
-                _fail([ticket], refusal)
-        return set(refused)
 
-    def _later_release(self, tickets: list[Ticket]) -> None:
-        """Have whatever these orders may have reserved released with the next commit; a restart would, too."""
-        releases = [
-            Instruction("RELEASE", None, t.order.order_id, t.order.user_id, t.asset, None, "never placed")
-            for t in tickets
-            if t.order and t.order.reserved
-        ]
-        try:
-            self._sequencer.submit([release_work(releases)] if releases else [])
-        except Unavailable:
-            log.warning("reservations are left for recovery to release", orders=len(releases))
+    def _give_back(self, batch: list[PlaceRequest]) -> None:
+        """Have whatever these orders may have reserved given back."""
+        self._sequencer.release_later(releases_of(batch))
+
+
+def new_order(request: PlaceOrder, market: Market, book: Book, *, order_id: str, user: int, expires_us: int) -> Order:
+    """The order that a checked request asks for, with what it must reserve; it has no number yet.
+
+    Raises:
+        InvalidRequest: NOTIONAL_OVERFLOW, it would cost more than any amount may be.
+    """
+    flags, max_notional, reserved = funds_needed(request, market, book)
+    check_cost(max(reserved, max_notional), market)
+    return Order(
+        order_id=order_id,
+        sequence=0,
+        user_id=request.user_id,
+        user=user,
+        market_id=market.market_id,
+        side=request.side,
+        type=request.type,
+        time_in_force=request.time_in_force,
+        stp=request.stp,
+        flags=flags | (OrderFlag.POST_ONLY if request.post_only else 0),
+        client_order_id=request.client_order_id,
+        institution_id=request.institution_id,
+        price=request.price,
+        quantity=request.quantity,
+        stop_price=request.stop_price,
+        display=request.display_quantity,
+        max_notional=max_notional,
+        expires_us=expires_us,
+        maker_fee=market.maker_fee,
+        taker_fee=market.taker_fee,
+        fee_asset=market.fee_asset,
+        reserved=reserved,
+        hold=reserved,
+    )
 
 
 def funds_needed(request: PlaceOrder, market: Market, book: Book) -> tuple[int, int, int]:
@@ -315,8 +353,7 @@ def funds_needed(request: PlaceOrder, market: Market, book: Book) -> tuple[int, 
     if request.side is Side.SELL:
         return 0, 0, request.quantity
     if request.quote_amount:
-        paid_apart = rate if market.fee_asset is FeeAsset.QUOTE else 0
-        notional = request.quote_amount * UNIT // (UNIT + paid_apart)
+        notional = request.quote_amount * UNIT // (UNIT + market.rate_paid_apart)
         notional -= notional % market.notional_unit
         return OrderFlag.LIMITED_NOTIONAL | OrderFlag.QUOTE_AMOUNT, notional, request.quote_amount
     lots = request.quantity // market.lot_size
@@ -335,10 +372,14 @@ def funds_needed(request: PlaceOrder, market: Market, book: Book) -> tuple[int, 
     return flags, notional, initial_hold(request.side, request.quantity, notional, rate, market.fee_asset)
 
 
-def wallet_refusal(reserve: Reserve, outcome: WalletOutcome) -> EngineError:
+def wallet_refusal(reserve: Reserve, outcome: Outcome) -> EngineError:
     """What the wallet's refusal means to the one who placed or amended the order."""
     if outcome.code == "STALE_EPOCH":
         return Unavailable("ENGINE_UNAVAILABLE", "another engine took over, nothing was done")
+    if outcome.code == "EPOCH_TOO_FAR":
+        return Unavailable("WALLET_UNAVAILABLE", f"the wallet does not take this engine: {outcome.message}")
+    if not outcome.is_certain:
+        return Unavailable("WALLET_UNAVAILABLE", "the wallet's answer makes no sense, nothing was done")
     unfunded = outcome.code in ("INSUFFICIENT_BALANCE", "USER_NOT_FOUND")
     return Refused(
         "INSUFFICIENT_BALANCE" if unfunded else outcome.code,
@@ -354,22 +395,13 @@ def _stopping() -> Unavailable:
     return Unavailable("ENGINE_UNAVAILABLE", "the engine stops, nothing was placed")
 
 
-def _fail(tickets: list[Ticket], error: BaseException) -> None:
-    for ticket in tickets:
-        if not ticket.done.done():
-            ticket.done.set_exception(error)
+def _fail(batch: list[PlaceRequest], error: BaseException) -> None:
+    for placing in batch:
+        placing.fail(error)
 
 
-def _handing_on(target: "asyncio.Future[Outcome]") -> Callable[["asyncio.Future[Outcome | None]"], None]:
-    """Carries the sequencer's answer over to the ticket."""
-
-    def hand_on(source: "asyncio.Future[Outcome | None]") -> None:
-        if target.done():
-            return
-        error = source.exception()
-        if error is not None:
-            target.set_exception(error)
-        else:
-            target.set_result(source.result() or Outcome(None, [], Reason.NONE))
-
-    return hand_on
+def _answer(outcome: CommandOutcome | None) -> CommandOutcome:
+    """What became of a placement; it always finds something to act on."""
+    if outcome is None:
+        raise OutcomeUnknown("OUTCOME_UNKNOWN", "repeat the request with the same client_order_id")
+    return outcome

@@ -1,15 +1,17 @@
 """From core events to orders, trades and wallet instructions: what a batch changes, in units of money.
 
-Deterministic, no I/O: ``Ledgering`` folds the events of one command after the other onto the live orders and
+Deterministic, no I/O: ``Bookkeeper`` folds the events of one command after the other onto the live orders and
 collects what the commit has to write.  The core knows ticks and lots; from here on everything is units of 1e-8.
 """
 
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
 from trade_engine.domain.commands import Command, CommandKind, OrderFlag
-from trade_engine.domain.enums import FeeAsset, OrderStatus, Reason, Side
+from trade_engine.domain.enums import FeeAsset, MarketState, OrderStatus, Reason, Side
 from trade_engine.domain.events import Event, EventFlag, EventKind
 from trade_engine.domain.fees import charge_fill, required_hold
 from trade_engine.domain.ids import trade_uuid
@@ -27,7 +29,7 @@ def require(condition: bool, message: str) -> None:
         raise BrokenInvariant(message)
 
 
-class Instruction(NamedTuple):
+class WalletInstruction(NamedTuple):
     """What the wallet has to do after the commit: settle a trade, or release part of a reservation (units)."""
 
     kind: str
@@ -48,7 +50,7 @@ class LiveOrders:
         self.by_id: dict[str, Order] = {}
 
     def add(self, order: Order) -> None:
-        """Take an order in."""
+        """Take an order in, in place of what was known of it."""
         self.by_sequence[order.sequence] = order
         self.by_id[order.order_id] = order
 
@@ -57,18 +59,23 @@ class LiveOrders:
         del self.by_sequence[order.sequence]
         del self.by_id[order.order_id]
 
+    def forget(self, order: Order) -> None:
+        """Let an order go that never came to be; nothing happens if it is gone."""
+        self.by_sequence.pop(order.sequence, None)
+        self.by_id.pop(order.order_id, None)
+
+    def of_market(self, market_id: int) -> list[Order]:
+        """The orders of one market, in ascending priority."""
+        found = [order for order in self.by_sequence.values() if order.market_id == market_id]
+        found.sort(key=attrgetter("priority"))
+        return found
+
     def __len__(self) -> int:
         """How many there are."""
         return len(self.by_sequence)
 
 
-class MarketCounters(msgspec.Struct):
-    """What the engine counts for a market beside the core's memory."""
-
-    event_sequence: int = 0
-
-
-class Outcome(NamedTuple):
+class CommandOutcome(NamedTuple):
     """What one command came to: the order it was about, as it stood right after, and the trades it made as taker."""
 
     order: Order | None
@@ -77,18 +84,33 @@ class Outcome(NamedTuple):
     refusal: Reason
     #: How many orders it cancelled.
     ended: int = 0
+    #: How many trades were made by it and by the stops that it set off.
+    fills: int = 0
 
 
 class Changes:
-    """What one batch changes, gathered command by command."""
+    """What one batch changes, gathered command by command, and what ``Bookkeeper.undo`` needs to take it back."""
 
-    def __init__(self) -> None:
+    def __init__(self, trade_sequence: int = 0) -> None:
         #: New and changed orders by core number, in the order they were first touched.
         self.orders: dict[int, Order] = {}
         self.new: set[int] = set()
         self.trades: list[Trade] = []
-        self.instructions: list[Instruction] = []
+        self.instructions: list[WalletInstruction] = []
+        #: Where among them those stand that follow from no event.
+        self.given: list[int] = []
         self.markets: set[int] = set()
+        #: As it was before the batch: changed orders, each touched market's events and state, the last trade.
+        self.orders_before: dict[int, Order] = {}
+        self.events_before: dict[int, int] = {}
+        self.states_before: dict[int, MarketState] = {}
+        self.trades_before = trade_sequence
+
+    def give(self, releases: Iterable[WalletInstruction]) -> None:
+        """Add instructions that follow from no event."""
+        before = len(self.instructions)
+        self.instructions.extend(releases)
+        self.given.extend(range(before, len(self.instructions)))
 
 
 class Bookkeeper:
@@ -98,9 +120,25 @@ class Bookkeeper:
         self._live = live
         self._markets = markets
         self.trade_sequence = trade_sequence
-        self.counters: dict[int, MarketCounters] = {}
+        #: Events of each market so far.
+        self.event_sequences: dict[int, int] = {}
 
-    def fold(self, command: Command, events: list[Event], placed: Order | None, changes: Changes) -> Outcome:
+    def begin(self) -> Changes:
+        """The changes of a new batch."""
+        return Changes(self.trade_sequence)
+
+    def undo(self, changes: Changes) -> None:
+        """Take back all that was folded into ``changes``: live orders and counters are as before its batch."""
+        for sequence in changes.new:
+            self._live.forget(changes.orders[sequence])
+        for order in changes.orders_before.values():
+            self._live.add(order)
+        self.event_sequences.update(changes.events_before)
+        for market_id, state in changes.states_before.items():
+            self._set_state(market_id, state)
+        self.trade_sequence = changes.trades_before
+
+    def fold(self, command: Command, events: list[Event], placed: Order | None, changes: Changes) -> CommandOutcome:
         """Carry one command's events into orders, trades and instructions.
 
         Args:
@@ -111,8 +149,9 @@ class Bookkeeper:
         """
         market = self._markets[command.market_id]
         changes.markets.add(command.market_id)
-        counters = self.counters.setdefault(command.market_id, MarketCounters())
-        counters.event_sequence += len(events)
+        happened_before = self.event_sequences.get(command.market_id, 0)
+        changes.events_before.setdefault(command.market_id, happened_before)
+        self.event_sequences[command.market_id] = happened_before + len(events)
         trades: list[Trade] = []
         resized: list[Order] = []
         index = 0
@@ -126,36 +165,46 @@ class Bookkeeper:
             if kind == EventKind.TRADE:
                 trade = self._trade(market, command, event, index, changes)
                 if event.other_leaves:
-                    resized.append(self._live.by_sequence[event.other_id])
+                    resized.append(self._live.by_sequence[event.other_number])
                 index += 1
                 changes.trades.append(trade)
-                if event.order_id == command.order_id:
+                if event.order_number == command.order_number:
                     trades.append(trade)
             elif kind == EventKind.REJECTED:
                 refusal = Reason(event.reason)
                 self._refuse(market, command, placed, refusal, changes)
-            elif kind not in _MARKET_EVENTS:
+            elif kind == EventKind.STATE_CHANGED:
+                changes.states_before.setdefault(command.market_id, market.state)
+                self._set_state(command.market_id, MarketState(event.reason))
+            elif kind != EventKind.CONFIGURED:
                 self._change(market, command, event, changes)
-        subject = placed or changes.orders.get(command.order_id) or self._live.by_sequence.get(command.order_id)
-        if subject is not None and command.kind in _RESIZING:
+        subject = placed or changes.orders.get(command.order_number) or self._live.by_sequence.get(command.order_number)
+        if subject is not None and command.kind in _RESIZING and subject.sequence in changes.orders:
             resized.append(subject)
         for order in resized:
             if order.status.is_open:
                 self._release_surplus(market, order, changes)
         snapshot = msgspec.structs.replace(subject) if subject is not None else None
         ended = sum(event.kind == EventKind.CANCELLED for event in events)
-        return Outcome(snapshot, trades, refusal, ended)
+        return CommandOutcome(snapshot, trades, refusal, ended, fills=index)
 
     def _order(self, sequence: int, changes: Changes) -> Order:
         order = self._live.by_sequence.get(sequence)
         if order is None:
             raise BrokenInvariant(f"the core named order {sequence}, which is not live")
-        changes.orders[sequence] = order
+        if sequence not in changes.orders:
+            changes.orders_before[sequence] = msgspec.structs.replace(order)
+            changes.orders[sequence] = order
         return order
 
+    def _set_state(self, market_id: int, state: MarketState) -> None:
+        market = self._markets[market_id]
+        if market.state is not state:
+            self._markets[market_id] = msgspec.structs.replace(market, state=state)
+
     def _trade(self, market: Market, command: Command, event: Event, index: int, changes: Changes) -> Trade:
-        taker = self._order(event.order_id, changes)
-        maker = self._order(event.other_id, changes)
+        taker = self._order(event.order_number, changes)
+        maker = self._order(event.other_number, changes)
         price = event.price * market.tick_size
         quantity = event.quantity * market.lot_size
         notional = event.price * event.quantity * market.notional_unit
@@ -198,11 +247,11 @@ class Bookkeeper:
             is_buyer_maker=buyer is maker,
             executed_us=command.time_us,
         )
-        changes.instructions.append(Instruction("SETTLE", trade.trade_id, None, None, None, None, "trade"))
+        changes.instructions.append(WalletInstruction("SETTLE", trade.trade_id, None, None, None, None, "trade"))
         return trade
 
     def _change(self, market: Market, command: Command, event: Event, changes: Changes) -> None:
-        order = self._order(event.order_id, changes)
+        order = self._order(event.order_number, changes)
         order.updated_us = command.time_us
         kind = event.kind
         lot = market.lot_size
@@ -212,13 +261,14 @@ class Bookkeeper:
             order.display_remaining = event.quantity * lot
         elif kind in (EventKind.CANCELLED, EventKind.EXPIRED):
             self._cancel(market, order, event, command.time_us, changes)
-        elif kind == EventKind.REDUCED:
+        elif kind == EventKind.REDUCED and not order.flags & OrderFlag.QUOTE_AMOUNT:
+            # A market BUY by amount has no quantity to lose: its amount is less, which the core remembers alone.
             order.cancelled += event.quantity * lot
             order.display_remaining = event.other_leaves * lot
             self._release_surplus(market, order, changes)
         elif kind == EventKind.AMENDED:
-            order.reserved += command.linked_id
-            order.hold += command.linked_id
+            order.reserved += command.added_funds
+            order.hold += command.added_funds
             order.quantity = event.quantity * lot + order.cancelled
             if command.flags & OrderFlag.LIMITED_NOTIONAL:
                 order.max_notional = command.max_notional * market.notional_unit
@@ -227,7 +277,7 @@ class Bookkeeper:
             if event.flags & EventFlag.RESTING:
                 order.display_remaining = event.other_leaves * lot
             elif event.priority:
-                order.stop_price = event.other_id * market.tick_size
+                order.stop_price = event.other_number * market.tick_size
         elif kind == EventKind.PENDING:
             order.status = OrderStatus.PENDING
             order.priority = event.priority
@@ -243,13 +293,12 @@ class Bookkeeper:
         """End an order that was refused; give back what was reserved for an amendment that was."""
         if placed is not None:
             self._end(market, placed, OrderStatus.REJECTED, refusal, command.time_us, changes)
-        if command.kind != CommandKind.AMEND or not command.linked_id:
-            return
-        order = self._live.by_sequence[command.order_id]
-        asset = market.base if order.side is Side.SELL else market.quote
-        changes.instructions.append(
-            Instruction("RELEASE", None, order.order_id, order.user_id, asset, command.linked_id, "amendment refused")
-        )
+        if command.kind == CommandKind.AMEND and command.added_funds:
+            # The order may just have ended: what falls due expires before the command is looked at.
+            order = self._live.by_sequence.get(command.order_number) or changes.orders.get(command.order_number)
+            if order is None:
+                raise BrokenInvariant(f"an amendment names order {command.order_number}, which was not live")
+            self._instruct(market, order, command.added_funds, "amendment refused", changes)
 
     def _cancel(self, market: Market, order: Order, event: Event, time_us: int, changes: Changes) -> None:
         if order.flags & OrderFlag.QUOTE_AMOUNT and order.filled and event.reason == Reason.MAX_NOTIONAL_REACHED:
@@ -282,15 +331,22 @@ class Bookkeeper:
         require(surplus >= 0, f"order {order.order_id}: reservation short by {-surplus}")
         self._release(market, order, surplus, "improvement", changes)
 
-    @staticmethod
-    def _release(market: Market, order: Order, amount: int, reason: str, changes: Changes) -> None:
+    def _release(self, market: Market, order: Order, amount: int, reason: str, changes: Changes) -> None:
         if amount:
             order.hold -= amount
-            asset = market.base if order.side is Side.SELL else market.quote
-            changes.instructions.append(
-                Instruction("RELEASE", None, order.order_id, order.user_id, asset, amount, reason)
-            )
+            self._instruct(market, order, amount, reason, changes)
+
+    @staticmethod
+    def _instruct(market: Market, order: Order, amount: int, reason: str, changes: Changes) -> None:
+        asset = reserved_asset(market, order.side)
+        changes.instructions.append(
+            WalletInstruction("RELEASE", None, order.order_id, order.user_id, asset, amount, reason)
+        )
+
+
+def reserved_asset(market: Market, side: Side) -> str:
+    """What an order of that side reserves."""
+    return market.base if side is Side.SELL else market.quote
 
 
 _RESIZING = frozenset((CommandKind.PLACE, CommandKind.REDUCE, CommandKind.AMEND))
-_MARKET_EVENTS = frozenset((EventKind.STATE_CHANGED, EventKind.CONFIGURED))

@@ -7,14 +7,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import asyncpg
 import structlog
 
-from trade_engine.domain.errors import Unavailable
-from trade_engine.sequencer.memory import CANDLES_KEPT, Memory
+from trade_engine.sequencer.public_market import CANDLES_KEPT, PublicMarket
 from trade_engine.sequencer.statistics import changed_candles
-from trade_engine.storage.candles import store_candles
-from trade_engine.storage.types import Pool
+from trade_engine.sequencer.store.port import Store, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -25,12 +22,19 @@ class CandleStore:
     """Keeps the table of candles close behind memory.
 
     Args:
-        memory: the engine's memory as it is now; raises Unavailable while there is none.
+        views: the markets as they are shown now.
+        on_stored: told up to which trade the table is complete.
     """
 
-    def __init__(self, pool: Pool, memory: Callable[[], Memory]) -> None:
-        self._pool = pool
-        self._memory = memory
+    def __init__(
+        self,
+        store: Store,
+        views: Callable[[], dict[int, PublicMarket]],
+        on_stored: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._on_stored = on_stored
+        self._store = store
+        self._views = views
         #: The table holds every trade up to this one.
         self._stored = 0
 
@@ -40,24 +44,25 @@ class CandleStore:
             await asyncio.sleep(every_s)
             try:
                 await self.store()
-            except Unavailable:
-                log.debug("no memory to store candles from")
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("candles not stored", error=repr(error))
+            except StoreError as error:
+                log.warning("candles_not_stored", error=repr(error))
 
     async def store(self) -> None:
         """Store what changed since the last time.
 
         Raises:
-            Unavailable: there is no memory at the moment.
-            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the database did not take it.
+            StoreError: the store did not take it.
         """
-        views = self._memory().views
+        views = self._views()
+        if any(view.missed is not None for view in views.values()):
+            # What the table holds is every trade up to one sequence: not without a market's.
+            return
         changed = changed_candles(views, self._stored)
         if not changed:
             return
         newest = max(candle.last_sequence for _, _, candle in changed)
-        await store_candles(self._pool, changed)
+        await self._store.store_candles(changed)
         self._stored = newest
+        self._on_stored(newest)
         for view in views.values():
             view.candles.trim(CANDLES_KEPT, newest)

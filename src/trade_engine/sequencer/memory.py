@@ -1,70 +1,73 @@
-"""All that the engine holds in memory; recovery builds it from the database, and it is dropped whole when in doubt."""
+"""All that the writer holds in memory: made from the database by recovery, and set back to it when a batch fails.
 
-import sys
-from typing import Final
+Nobody but the sequencer, admission and trading sees it; readers see folds of committed batches (``public_markets``).
+"""
 
 import msgspec
 
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Trade
-from trade_engine.marketdata.candles import Candle, Candles
-from trade_engine.marketdata.depth import Depth
-from trade_engine.marketdata.ticker import Ticker
+from trade_engine.domain.orders import Order
 from trade_engine.matching.markets import MarketBooks
-from trade_engine.sequencer.bookkeeping import Bookkeeper, LiveOrders
-
-#: Candles held in memory of each market and interval once they are stored: of minutes, more than a day.
-CANDLES_KEPT: Final = 1_500
-
-
-class MarketView:
-    """What the world may see of a market: committed depth, ticker and candles."""
-
-    def __init__(self, market: Market) -> None:
-        self.market = market
-        self.depth = Depth()
-        self.candles = Candles()
-        self.ticker = Ticker()
-
-    def add_trade(self, trade: Trade) -> None:
-        """Take a committed trade in."""
-        price = trade.price
-        part = Candle(
-            trade.executed_us, price, price, price, price, trade.quantity, trade.notional, 1, trade.sequence
-        )  # fmt: skip
-        self.ticker.add(self.candles.fold(part), part)
-
-    def restore_ticker(self) -> None:
-        """Make the ticker from restored candles."""
-        for minute in self.candles.between("1m", 0, sys.maxsize, CANDLES_KEPT):
-            self.ticker.add(minute, minute)
+from trade_engine.matching.protocol import Book, MarketMemory, Resting
+from trade_engine.sequencer.bookkeeping import Bookkeeper, Changes, LiveOrders, require
+from trade_engine.sequencer.resting import resting_of
 
 
 class Memory(msgspec.Struct, kw_only=True):
-    """The engine's memory: books a batch ahead of the database at most, views never."""
+    """The writer's memory: a batch ahead of the database at most."""
 
+    #: By number; shared with the bookkeeper.
     markets: dict[int, Market]
-    by_symbol: dict[str, Market]
+    #: Their numbers by symbol.
+    numbers: dict[str, int]
     books: MarketBooks
     live: LiveOrders
     bookkeeper: Bookkeeper
-    views: dict[int, MarketView]
+    #: What each book remembers beside its orders, as it is committed.
+    remembered: dict[int, MarketMemory]
     #: The trader's number in the core, by user id.
     traders: dict[str, int]
-    #: Of the last command sequenced.
+    #: Of the last command committed.
     sequence: int
     #: Of the last wallet instruction written.
     instruction_id: int
     journal_hash: bytes
     state_hash: bytes
+    #: Every batch from this sequence on has facts in the journal.
+    facts_since: int = 1
 
-    def add_market(self, market: Market) -> None:
-        """Take in a market that was listed while running."""
-        self.books.add(market.market_id)
-        self.views[market.market_id] = MarketView(market)
-        self.replace_market(market)
+    def market(self, symbol: str) -> Market | None:
+        """The market of a symbol, if it is listed."""
+        number = self.numbers.get(symbol)
+        return None if number is None else self.markets[number]
 
-    def replace_market(self, market: Market) -> None:
-        """Let a market have other terms from the next order on."""
-        self.markets[market.market_id] = self.by_symbol[market.symbol] = market
-        self.views[market.market_id].market = market
+    def set_market(self, market: Market) -> None:
+        """Let a market have these terms from the next order on, in the state that it is in; open a new one."""
+        number = market.market_id
+        known = self.markets.get(number)
+        if known is not None:
+            market = msgspec.structs.replace(market, state=known.state)
+        elif number not in self.books:
+            self.remembered[number] = self.books.add(number).memory()
+        self.markets[number] = market
+        self.numbers[market.symbol] = number
+
+    def set_back(self, changes: Changes) -> None:
+        """Undo a batch that was not committed: its orders, its counters, and the books that it touched, no others.
+
+        Raises:
+            BrokenInvariant: the books are not those that were committed.
+        """
+        self.bookkeeper.undo(changes)
+        for number in changes.markets:
+            restore_book(
+                self.books.renew(number), self.markets[number], self.remembered[number], self.live.of_market(number)
+            )
+            self.books.touch(number)
+        require(self.books.state_hash() == self.state_hash, "books set back differ from what is committed")
+
+
+def restore_book(book: Book, market: Market, remembered: MarketMemory, orders: list[Order]) -> None:
+    """Fill an empty book with a market's open orders, in ascending priority."""
+    resting: list[Resting] = [resting_of(order, market) for order in orders]
+    book.restore(remembered, resting)

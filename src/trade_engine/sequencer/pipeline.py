@@ -2,93 +2,113 @@
 
     1 stamp -> 2 match -> 3 commit -> 4 acknowledge -> 5 publish
 
-While one batch commits, the next gathers.  Nothing leaves before its commit; when a commit fails, memory, which is
-then ahead of the database, is dropped and built again from there.
+While one batch commits, the next gathers.  Nothing leaves before its commit.  What goes wrong before it is taken back
+in memory; when nobody knows whether it happened, memory is built again from the database.
 """
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
-from trade_engine.domain.commands import Command, CommandKind
-from trade_engine.domain.enums import Side
-from trade_engine.domain.errors import OutcomeUnknown, Unavailable
-from trade_engine.domain.events import Event, decode_events
-from trade_engine.domain.orders import Order
-from trade_engine.sequencer.bookkeeping import BrokenInvariant, Changes, Instruction, Outcome
+from trade_engine.domain.errors import OutcomeUnknown, Refused, Unavailable
+from trade_engine.sequencer.batch import BrokenCommand, MatchedBatch, Part, Stamp, mark_committed, match, releases_of
+from trade_engine.sequencer.bookkeeping import BrokenInvariant, WalletInstruction
 from trade_engine.sequencer.clock import Clock
-from trade_engine.sequencer.commit import CommitRefused, CommitUnknown, Fenced, Writer, commit_arguments
+from trade_engine.sequencer.engine_request import EngineRequest
 from trade_engine.sequencer.failpoints import FailpointError, Failpoints
-from trade_engine.sequencer.journal import JournalBatch, chain
+from trade_engine.sequencer.keeper import MemoryKeeper
 from trade_engine.sequencer.memory import Memory
-from trade_engine.sequencer.work import Work, command_work, release_work
+from trade_engine.sequencer.publish import CommittedBatch, Publisher
+from trade_engine.sequencer.queue import RequestQueue
+from trade_engine.sequencer.releases import PendingReleases
+from trade_engine.sequencer.store.port import (
+    CommitRefused,
+    CommitUnknown,
+    Fenced,
+    Store,
+    StoreError,
+    StoreUnavailable,
+)
+from trade_engine.sequencer.turns import Turns, UpkeepRequest
+from trade_engine.storage.errors import RecoveryError
 
 log = structlog.get_logger(__name__)
 
-_EXPIRY_CHUNK: Final = 256
+#: The loop comes round at least so often, and says that it lives.
+_TURN_S: Final = 1.0
+#: Releases that could not be stored are tried again after this.
+_RELEASE_AGAIN_S: Final = 0.2
+_CLOCK_PAUSE_S: Final = 0.1
+#: So many deaths of the writer within so many seconds end the engine.
+_DEATHS_MAX: Final = 5
+_DEATHS_WITHIN_S: Final = 60.0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class SequencerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the sequencer."""
 
-    #: Wishes that may wait; one more is refused with 503.
+    #: Requests that may wait; one more is refused with 503.
     queue: int = 10_000
     #: Commands and events after which a batch closes.
     batch_commands: int = 256
     batch_events: int = 5_000
-
-
-class Matched(msgspec.Struct):
-    """A batch between matching and acknowledgement."""
-
-    previous_sequence: int
-    time_us: int
-    journal: JournalBatch
-    changes: Changes
-    acknowledgements: list[tuple[Work, Outcome | None]]
-    events: list[Event]
+    #: A request is answered within so many seconds, whatever happens.
+    answer_within_s: float = 10.0
 
 
 class Sequencer:
-    """Stamps, matches, commits and acknowledges.
+    """Stamps, matches, commits, acknowledges and publishes.
 
     Args:
-        writer: the fenced connection.
-        recover: takes over and builds memory from the database.
-        on_committed: told, without waiting, after each commit (settlement wakes by it).
-        on_rebuilt: told after memory was built anew: a commit may have been missed.
+        store: what the batch is committed to.
+        recover: takes over and builds memory from the store.
+        publisher: told of each commit.
+        on_fenced: told when another engine seems to write.
+        end_engine: called when nothing that follows could be trusted.
     """
 
     def __init__(
         self,
-        writer: Writer,
+        store: Store,
         recover: Callable[[], Awaitable[Memory]],
         clock: Clock,
-        limits: Limits,
+        limits: SequencerLimits,
         failpoints: Failpoints,
-        on_committed: Callable[[Changes], None],
-        on_rebuilt: Callable[[], None] = lambda: None,
+        publisher: Publisher,
+        on_fenced: Callable[[str], None],
+        end_engine: Callable[[str], None],
     ) -> None:
-        self._writer = writer
-        self._recover = recover
+        self._store = store
         self._clock = clock
         self._limits = limits
         self._failpoints = failpoints
-        self._on_committed = on_committed
-        self._on_rebuilt = on_rebuilt
-        self._queue: deque[Work] = deque()
-        self._wake = asyncio.Event()
-        self._admitting = 0
-        self._admitted = asyncio.Event()
-        self._memory: Memory | None = None
+        self._publisher = publisher
+        self._on_fenced = on_fenced
+        self._end_engine = end_engine
+        self.queue = RequestQueue()
+        self._turns = Turns()
+        #: The table of candles holds every trade up to this one.
+        self.candles_stored = 0
+        self._keeper = MemoryKeeper(recover, self.refuse_waiting, publisher.rebuilt, self._fenced)
         #: When the batch under way was stamped; 0: none is under way.
         self._stamped_us = 0
-        self.trouble: str | None = "starting"
+        #: What is being carried out: those of it that are not answered yet were not acknowledged.
+        self._under_way: list[EngineRequest] = []
+        #: What of it is still to be tried, the first one last.
+        self._parts: list[Part] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._deaths: deque[float] = deque()
+        self._died = False
+        #: What orders had reserved that were under way when the writer died.
+        self._in_doubt: list[WalletInstruction] = []
+        self.releases = PendingReleases()
+        self._release_at_s = 0.0
         #: Commands of the latest batch committed.
         self.last_batch = 0
         self.stopped = False
@@ -102,9 +122,21 @@ class Sequencer:
         Raises:
             Unavailable: there is none at the moment.
         """
-        if self._memory is None:
-            raise self._unavailable()
-        return self._memory
+        return self._keeper.memory
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the engine; None: nothing."""
+        return self._keeper.trouble
+
+    @property
+    def rebuilds(self) -> Counter[str]:
+        """How often memory was built anew, or a book of it, by reason."""
+        return self._keeper.rebuilds
+
+    def call_at_each_turn(self, beat: Callable[[], None]) -> None:
+        """Have it said at each turn of the loop that the writer lives."""
+        self._keeper.beat = beat
 
     @property
     def committed_us(self) -> int:
@@ -113,282 +145,303 @@ class Sequencer:
 
     @property
     def waiting(self) -> int:
-        """How many wishes wait."""
-        return len(self._queue)
+        """How many requests wait."""
+        return len(self.queue) + len(self._turns)
 
-    def submit(self, works: Iterable[Work]) -> None:
-        """Queue wishes, in order.
+    @property
+    def obstacle(self) -> str | None:
+        """What prevents orders now: trouble of the engine's, or of the clock's; None: nothing."""
+        return self.trouble or self._clock.trouble
+
+    def submit(self, requests: Sequence[EngineRequest]) -> None:
+        """Queue requests, in order.
 
         Raises:
-            Unavailable: the queue is full, or the engine is not up; nothing was queued.
+            Unavailable: the queue is full, the engine is not up, or the clock jumped; nothing was queued.
         """
-        if self._memory is None or self.stopped:
-            raise self._unavailable()
-        if len(self._queue) >= self._limits.queue:
+        if self._keeper.here is None or self.stopped:
+            raise self._keeper.unavailable()
+        if not all(request.is_patient for request in requests):
+            self._clock.require()
+        if self.waiting >= self._limits.queue:
             raise Unavailable("ENGINE_OVERLOADED", "too many requests wait, try again shortly")
-        self._queue.extend(works)
-        self._wake.set()
+        self.queue.submit(requests)
 
-    def begin_admission(self) -> None:
-        """Say that orders are about to arrive together: a batch of cancels alone waits for them a moment."""
-        self._admitting += 1
-        self._admitted.clear()
-
-    def end_admission(self) -> None:
-        """Say that they have arrived (or failed)."""
-        self._admitting -= 1
-        self._admitted.set()
+    def release_later(self, releases: Iterable[WalletInstruction]) -> None:
+        """Have parts of reservations given back by the next commit that succeeds."""
+        self.releases.add(releases)
+        self.queue.wake()
 
     # ---- the loop
 
     async def start(self) -> None:
         """Recover for the first time; raises what prevents it."""
-        self._memory = await self._recover()
-        self.trouble = None
+        await self._keeper.start()
 
     async def run(self) -> None:
-        """Process batches until ``stop``."""
-        while not self.stopped:
-            batch = await self._gather()
-            if batch:
-                await self._process(batch)
+        """Process batches until ``stop``.  Called again after it has died, it begins with a rebuild."""
+        try:
+            if self._died:
+                await self._keeper.rebuild("writer_died")
+                self._died = False
+                await self._settle_doubts()
+            while not self.stopped:
+                self._keeper.beat()
+                part = await self._gather()
+                if part.requests or part.releases:
+                    await self._process(part)
+        except Exception as error:
+            self._note_death(error)
+            raise
 
     def stop(self) -> None:
         """End ``run`` after the batch under way; what still waits is refused."""
-        self.stopped = True
-        self._wake.set()
+        self.stopped = self._keeper.stopped = True
+        self.queue.wake()
+
+    def halt(self, why: str) -> None:
+        """As ``stop``, for a reason: from now on everything is refused with it."""
+        self._keeper.halt(why)
+        self.stop()
+        self.refuse_waiting()
+
+    async def finish(self, within_s: float) -> None:
+        """Stop after the batch under way, and answer everything that is not answered then."""
+        self.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+        self._fail_unknown(self._under_way)
+        self.refuse_waiting()
+
+    def carries(self, order_id: str) -> bool:
+        """Whether a request or a release of an order waits or is under way."""
+        requests = (*self._under_way, *self._turns, *self.queue)
+        return self.releases.concerns(order_id) or any(
+            (release := request.unplaced()) is not None and release.order_id == order_id for request in requests
+        )
 
     def refuse_waiting(self) -> None:
-        """Answer everything that still waits."""
-        while self._queue:
-            self._queue.popleft().fail(self._unavailable())
+        """Answer everything that still waits; what it had reserved is given back."""
+        self._refuse([*self._turns.drain(), *self.queue.take(len(self.queue))], self._keeper.unavailable())
 
-    async def _gather(self) -> list[Work]:
-        if not self._queue:
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._seconds_to_expiry())
-        if self._admitting and self._queue:
-            try:
-                await asyncio.wait_for(self._admitted.wait(), 0.01)
-            except TimeoutError:
-                log.debug("admission is slow, going on without it")
-        due = self._expiries()
-        if due:
-            return due
-        count = min(len(self._queue), self._limits.batch_commands)
-        return [self._queue.popleft() for _ in range(count)]
+    def _note_death(self, error: Exception) -> None:
+        """The loop ends by an error nobody foresaw: nobody may go on waiting for it, and it must not end for ever."""
+        self._died = True
+        self._fail_unknown(self._under_way)
+        self._in_doubt += [release for release in releases_of(self._under_way) if release.amount is None]
+        self._under_way = []
+        self._idle.set()
+        self._keeper.stand_by(f"the writer died: {error!r}")
+        now_s = asyncio.get_running_loop().time()
+        self._deaths.append(now_s)
+        while now_s - self._deaths[0] > _DEATHS_WITHIN_S:
+            self._deaths.popleft()
+        if isinstance(error, BrokenInvariant | RecoveryError):
+            self._give_up(f"broken invariant after a commit or in recovery: {error}")
+        elif len(self._deaths) >= _DEATHS_MAX:
+            self._give_up(f"the writer died {len(self._deaths)} times within a minute, at last of {error!r}")
 
-    def _seconds_to_expiry(self) -> float:
-        due = [time_us for book in self.memory.books if (time_us := book.next_expiry())] if self._memory else []
-        return max(0.0, (min(due) - self._clock.now_us()) / 1e6) if due else 3600.0
+    async def _settle_doubts(self) -> None:
+        """Have given back what was reserved for orders that were under way when the writer died, and are not stored."""
+        doubts = {release.order_id: release for release in self._in_doubt}
+        try:
+            stored = await self._store.placed_of([str(order_id) for order_id in doubts]) if doubts else set()
+        except StoreError:
+            log.warning("doubts_left_to_sweep", orders=len(doubts))
+            return
+        self._in_doubt = []
+        self.release_later(release for order_id, release in doubts.items() if order_id not in stored)
 
-    def _expiries(self) -> list[Work]:
-        """A bounded TICK for each book where something is due; nothing else runs before these are through."""
-        if self._memory is None:
-            return []
-        now = self._clock.now_us()
-        works = []
-        for book in self._memory.books:
-            if 0 < book.next_expiry() <= now:
-                tick = Command(CommandKind.TICK, 0, 0, book.market_id, quantity=_EXPIRY_CHUNK)
-                works.append(command_work(tick))
-        return works
+    def answer_late(self) -> None:
+        """Answer the requests whose time is up; those that still wait are not carried out any more."""
+        late_s = asyncio.get_running_loop().time() - self._limits.answer_within_s
+        self._fail_unknown(request for request in self._under_way if request.submitted_s < late_s)
+        late = [*self._turns.take_late(late_s), *self.queue.take_late(late_s)]
+        if late:
+            self._refuse(late, Unavailable("ENGINE_OVERLOADED", "the request waited too long, nothing was done"))
+
+    async def _gather(self) -> Part:
+        now_us, loop = self._clock.now_us(), asyncio.get_running_loop()
+        if self._keeper.here is not None:
+            self.queue.put_back(self._turns.released(self._keeper.here.books, now_us))
+        pause_s = self._turns.seconds_to_upkeep(self._keeper.here.books, now_us) if self._keeper.here else _TURN_S
+        if self.releases:
+            pause_s = min(pause_s, self._release_at_s - loop.time())
+        if pause_s > 0:
+            await self.queue.arrival(min(pause_s, _TURN_S))
+        await self.queue.admission()
+        try:
+            self._clock.require()
+        except Unavailable as error:
+            await self._put_off(error)
+            return Part([], [])
+        first = self._turns.first(self._keeper.here.books, self._clock.now_us()) if self._keeper.here else []
+        requests = first + self.queue.take(self._limits.batch_commands)
+        is_time = requests or loop.time() >= self._release_at_s
+        return Part(requests, self.releases.next() if self.releases and is_time else [])
+
+    async def _put_off(self, error: Unavailable) -> None:
+        """While the clock cannot be trusted nothing is stamped: callers are refused, the rest waits."""
+        waiting = [*self._turns.drain(), *self.queue.take(len(self.queue))]
+        self.queue.put_back([request for request in waiting if request.is_patient])
+        self._refuse([request for request in waiting if not request.is_patient], error)
+        await asyncio.sleep(_CLOCK_PAUSE_S)
 
     # ---- one batch
 
-    async def _process(self, batch: list[Work]) -> None:
-        """Take a batch through all steps; on failure say so to its callers and start anew from the database."""
-        try:
-            matched = self._match(batch)
-            if matched is None:
-                return
-            await self._failpoints.reach("before_commit")
-            await self._commit(matched)
-            await self._failpoints.reach("after_commit")
-        except Fenced as error:
-            self._give_up(batch, f"fenced: {error}")
-        except CommitUnknown as error:
-            log.warning("commit outcome unknown", error=str(error), commands=len(batch))
-            await self._unknown(batch)
-        except (CommitRefused, FailpointError, BrokenInvariant, ValueError, RuntimeError) as error:
-            log.error("batch failed", error=repr(error), commands=len(batch))
-            await self._refused(batch, error)
-        else:
-            await self._failpoints.reach("before_acknowledge")
-            self._acknowledge(matched)
-            self._publish(matched)
-        finally:
-            self._stamped_us = 0
-
-    def _match(self, batch: list[Work]) -> Matched | None:
-        """Steps 1 and 2: stamp each wish and let the core carry it out."""
-        memory = self.memory
-        time_us = self._stamped_us = self._clock.now_us()
-        changes = Changes()
-        commands: list[bytes] = []
-        events: list[bytes] = []
-        decoded: list[Event] = []
-        acknowledgements: list[tuple[Work, Outcome | None]] = []
-        sequence = previous = memory.sequence
-        for index, work in enumerate(batch):
-            if len(decoded) >= self._limits.batch_events:
-                self._queue.extendleft(reversed(batch[index:]))
-                del batch[index:]
-                break
-            changes.instructions.extend(work.releases)
-            command = work.make(memory, sequence + 1, time_us)
-            if command is None:
-                acknowledgements.append((work, None))
+    async def _process(self, part: Part) -> None:
+        """Take what was gathered through all steps, in as many batches as it takes."""
+        self._under_way = list(part.requests)
+        self._idle.clear()
+        self._parts = [part]
+        while self._parts:
+            part = self._parts.pop()
+            if self.stopped or self._keeper.here is None:
+                self._refuse(part.requests, self._keeper.unavailable())
                 continue
-            sequence += 1
-            record, answer = memory.books.apply(command)
-            happened = list(decode_events(answer))
-            outcome = memory.bookkeeper.fold(command, happened, work.placed, changes)
-            commands.append(record)
-            events.append(answer)
-            decoded.extend(happened)
-            acknowledgements.append((work, outcome))
-        if sequence == previous and not changes.instructions:
-            for work, nothing in acknowledgements:
-                work.resolve(nothing)
-            return None
-        return self._journal(memory, previous, sequence, time_us, changes, commands, events, acknowledgements, decoded)
+            try:
+                matched = await self._match(part)
+                if matched is None:
+                    self._parts.append(part)
+                    continue
+                if matched.left:
+                    self._parts.append(Part(matched.left, []))
+                await self._carry_out(matched)
+            finally:
+                self._stamped_us = 0
+        self._under_way = []
+        self._idle.set()
 
-    def _journal(
-        self,
-        memory: Memory,
-        previous: int,
-        sequence: int,
-        time_us: int,
-        changes: Changes,
-        commands: list[bytes],
-        events: list[bytes],
-        acknowledgements: list[tuple[Work, Outcome | None]],
-        decoded: list[Event],
-    ) -> Matched:
-        if sequence == previous:
-            sequence += 1
-        state_hash = memory.books.state_hash()
-        told, done = b"".join(commands), b"".join(events)
-        digest = chain(memory.journal_hash, previous + 1, sequence, state_hash, told, done)
-        journal = JournalBatch(previous + 1, sequence, memory.journal_hash, digest, state_hash, told, done)
-        return Matched(previous, time_us, journal, changes, acknowledgements, decoded)
+    def _wait_again(self, part: Part | None = None) -> None:
+        """Have what is under way, and was not sent to the store, wait in the queue once more."""
+        parts = [*self._parts, part] if part is not None else self._parts
+        requests = [request for each in reversed(parts) for request in each.requests]
+        self._parts, self._under_way = [], []
+        self.queue.put_back([request for request in requests if not isinstance(request, UpkeepRequest)])
 
-    async def _commit(self, matched: Matched) -> None:
-        """Step 3: the one transaction."""
-        memory = self.memory
-        await self._writer.commit(
-            commit_arguments(
-                self._writer.epoch,
-                matched.previous_sequence,
-                matched.time_us,
-                memory.instruction_id,
-                matched.journal,
-                matched.changes,
-                memory.bookkeeper,
-                memory.books,
-                memory.markets,
+    async def _match(self, part: Part) -> MatchedBatch | None:
+        """Steps 1 and 2; None: a request could not be carried out, it was refused, and the others are to be tried."""
+        time_us = self._stamped_us = self._clock.now_us()
+        stamp = Stamp(time_us, self._store.epoch, self.candles_stored)
+        try:
+            matched = match(self.memory, part, stamp, self._limits.batch_events)
+        except BrokenCommand as broken:
+            log.error("command_broken", error=repr(broken.error), request=type(broken.request).__name__)
+            part.requests.remove(broken.request)
+            self._refuse(
+                [broken.request],
+                Refused("COMMAND_REFUSED", "the engine could not carry this out, nothing was changed"),
             )
-        )
-        memory.sequence = matched.journal.last_sequence
-        memory.journal_hash = matched.journal.hash
-        memory.state_hash = matched.journal.state_hash
-        memory.instruction_id += len(matched.changes.instructions)
+            await self._keeper.set_back(broken.changes, "command")
+            self.queue.put_back(self._turns.refused(broken.request, broken.error, time_us))
+            return None
+        if matched.held:
+            self._turns.hold(matched.held)
+            held = {id(item.request) for item in matched.held}
+            part.requests[:] = [request for request in part.requests if id(request) not in held]
+        return matched
 
-    def _acknowledge(self, matched: Matched) -> None:
-        """Step 4: only now do callers hear back."""
-        self.last_batch = len(matched.acknowledgements)
-        for work, outcome in matched.acknowledgements:
-            work.resolve(outcome)
+    async def _carry_out(self, matched: MatchedBatch) -> None:
+        """Steps 3 to 5; what has to be tried again is left to ``_process``, or to the queue."""
+        batch, part = matched.batch, matched.part
+        if batch is None:
+            self._acknowledge(matched)
+            return
+        try:
+            await self._failpoints.reach("before_commit")
+            await self._store.commit(batch)
+        except (CommitRefused, FailpointError) as error:
+            await self._refused(matched, error)
+            return
+        except Fenced as error:
+            self._fail_unknown(part.requests)
+            self._fenced(error)
+            return
+        except StoreUnavailable as error:
+            log.warning("commit_not_sent", error=str(error), commands=len(part.requests))
+            await self._not_sent(matched)
+            return
+        except CommitUnknown as error:
+            log.warning("commit_outcome_unknown", error=str(error), commands=len(part.requests))
+            await self._unknown(matched, batch)
+            return
+        await self._failpoints.reach("after_commit")
+        mark_committed(self.memory, batch)
+        self.releases.committed(part.releases)
+        await self._failpoints.reach("before_acknowledge")
+        self._acknowledge(matched)
+        self._publisher.publish(batch)
 
-    def _publish(self, matched: Matched) -> None:
-        """Step 5: market data and settlement see what is committed."""
-        views = self.memory.views
-        for event in matched.events:
-            views[event.market_id].depth.fold(event)
-        for trade in matched.changes.trades:
-            views[trade.market_id].add_trade(trade)
-        self._on_committed(matched.changes)
+    def _acknowledge(self, matched: MatchedBatch) -> None:
+        """Step 4: only now do callers hear back; what a request had reserved that found nothing is given back."""
+        self.last_batch = len(matched.outcomes)
+        for request, outcome in matched.outcomes:
+            request.resolve(outcome)
+            if outcome is None and (release := request.unplaced()) is not None:
+                self.release_later([release])
 
     # ---- when a batch fails
 
-    def _give_up(self, batch: list[Work], why: str) -> None:
-        log.critical("the engine stops", reason=why)
-        self.trouble = why
-        self.stopped = True
-        for work in batch:
-            work.fail(OutcomeUnknown("OUTCOME_UNKNOWN", "the engine lost its place; repeat the request"))
-        self.refuse_waiting()
-
-    async def _unknown(self, batch: list[Work]) -> None:
-        """The commit's fate is not known: say so, take over from ourselves, and look."""
-        expected = self.memory.sequence
-        self.trouble = "database: connection lost during a commit"
-        unknown = OutcomeUnknown(
-            "OUTCOME_UNKNOWN", "the order may have been placed: repeat it with the same client_order_id"
-        )
-        for work in batch:
-            work.fail(unknown)
-        await self._rebuild()
-        if not self.stopped and self.memory.sequence == expected:
-            self._give_back(batch)
-
-    async def _refused(self, batch: list[Work], error: Exception) -> None:
-        """Nothing was written: rebuild, then try the batch by halves until the one that fails is alone."""
-        self.trouble = "rebuilding after a refused commit"
-        await self._rebuild()
-        if self.stopped:
-            return
-        if len(batch) > 1:
-            middle = len(batch) // 2
-            for half in (batch[:middle], batch[middle:]):
-                if not self.stopped:
-                    await self._process(half)
+    async def _refused(self, matched: MatchedBatch, error: Exception) -> None:
+        """Nothing was written: memory is set back, and the batch tried by halves until what is refused is alone."""
+        part = matched.part
+        log.warning("batch_refused", error=repr(error), commands=len(part.requests), releases=len(part.releases))
+        await self._keeper.set_back(matched.changes, "commit_refused")
+        if len(part.requests) + len(part.releases) > 1:
+            self._parts.extend(part.halves()[::-1])
             return
         if isinstance(error, FailpointError):
-            batch[0].fail(Unavailable("DATABASE_UNAVAILABLE", "the order could not be stored, nothing was done"))
+            self._release_at_s = asyncio.get_running_loop().time() + _RELEASE_AGAIN_S
+            self._refuse(part.requests, Unavailable("DATABASE_UNAVAILABLE", "it could not be stored, nothing was done"))
+            return
+        for release in part.releases:
+            self.releases.refused(release)
+        self._refuse(
+            part.requests, Refused("COMMAND_REFUSED", "the database could not store this, nothing was changed")
+        )
+        for request in part.requests:
+            self.queue.put_back(self._turns.refused(request, error, self._stamped_us))
+
+    async def _not_sent(self, matched: MatchedBatch) -> None:
+        """The connection was lost before the commit: nothing was done, all of it is tried again if it comes back."""
+        self._keeper.trouble = "database: connection lost"
+        await self._keeper.set_back(matched.changes, "not_sent")
+        self._wait_again(matched.part)
+        await self._keeper.rebuild("connection_lost")
+
+    async def _unknown(self, matched: MatchedBatch, batch: CommittedBatch) -> None:
+        """The commit's fate is not known: say so, take over from ourselves, and look."""
+        self._keeper.trouble = "database: connection lost during a commit"
+        self._fail_unknown(matched.part.requests)
+        self._wait_again()
+        await self._keeper.rebuild("commit_unknown")
+        if self._keeper.here is None:
+            return
+        if self._keeper.here.journal_hash == batch.journal.hash:
+            self.releases.committed(matched.part.releases)
         else:
-            batch[0].fail(error)
-        self._give_back(batch)
+            self.release_later(releases_of(matched.part.requests))
 
-    def _give_back(self, batch: list[Work]) -> None:
-        """Have what a failed batch had reserved released by the next commit."""
-        releases = [r for work in batch if work.placed and (r := _release_all(work.placed, self.memory))]
-        releases += [release for work in batch for release in work.releases]
-        if releases:
-            self._queue.append(release_work(releases))
-            self._wake.set()
+    @staticmethod
+    def _fail_unknown(requests: Iterable[EngineRequest]) -> None:
+        unknown = OutcomeUnknown(
+            "OUTCOME_UNKNOWN", "it may have been carried out: repeat it with the same client_order_id, or look"
+        )
+        for request in requests:
+            request.fail(unknown)
 
-    async def _rebuild(self) -> None:
-        """Memory from the database again, however long that takes to answer.
+    def _refuse(self, requests: list[EngineRequest], error: Exception) -> None:
+        """Say of requests that nothing was done, and have what they had reserved given back."""
+        for request in requests:
+            request.fail(error)
+        self.release_later(releases_of(requests))
 
-        Until the database is found to be away, requests wait for it, and market data shows what was committed.
-        """
-        delay_s = 0.05
-        while not self.stopped:
-            try:
-                self._memory = await self._recover()
-            except (OSError, TimeoutError, CommitUnknown, Unavailable) as error:
-                self._memory, self.trouble = None, f"database: {error!r}"
-                self.refuse_waiting()
-                log.warning("waiting for the database", error=repr(error), seconds=delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 1.0)
-            else:
-                self.trouble = None
-                self._on_rebuilt()
-                return
+    def _fenced(self, error: Fenced) -> None:
+        """Another engine seems to write: take nothing more, and have that found out."""
+        self.halt(f"fenced: {error}")
+        self._on_fenced(f"fenced: {error}")
 
-    def _unavailable(self) -> Unavailable:
-        code = "DATABASE_UNAVAILABLE" if (self.trouble or "").startswith("database") else "ENGINE_UNAVAILABLE"
-        return Unavailable(code, f"the engine is not ready: {self.trouble or 'stopping'}")
-
-
-def _release_all(order: Order, memory: Memory) -> Instruction | None:
-    """All that is left of a reservation whose order never came to be."""
-    if not order.reserved:
-        return None
-    market = memory.markets[order.market_id]
-    asset = market.base if order.side is Side.SELL else market.quote
-    return Instruction("RELEASE", None, order.order_id, order.user_id, asset, None, "never placed")
+    def _give_up(self, why: str) -> None:
+        self.halt(why)
+        self._end_engine(why)

@@ -9,9 +9,8 @@ from typing import Final
 import structlog
 
 from trade_engine.marketdata.candles import DAY_US, MINUTE_US
-from trade_engine.sequencer.memory import CANDLES_KEPT, MarketView
-from trade_engine.storage.candles import Row, candles_since, store_candles, traded_minutes
-from trade_engine.storage.types import Connection
+from trade_engine.sequencer.public_market import CANDLES_KEPT, PublicMarket
+from trade_engine.sequencer.store.port import CandleRow, Store
 
 log = structlog.get_logger(__name__)
 
@@ -19,34 +18,42 @@ log = structlog.get_logger(__name__)
 _CHUNK: Final = 50_000
 
 
-async def restore_statistics(
-    connection: Connection, views: dict[int, MarketView], now_us: int, chunk: int = _CHUNK
-) -> None:
-    """Fill candles and tickers of fresh ``views``; nothing else commits trades meanwhile.
+async def restore_statistics(store: Store, views: dict[int, PublicMarket], now_us: int, chunk: int = _CHUNK) -> int:
+    """Fill candles and tickers of fresh ``views``; the sequence of the last trade that they show.
 
-    A long backfill stores what it has after each chunk, so that one that is cut short goes on from there.
+    A long backfill stores what it has after each chunk, so that one that is cut short goes on from there; one of some
+    of the markets alone stores nothing.
     """
     start_us = stored = 0
-    for market_id, interval, candle in await candles_since(connection, now_us - DAY_US - MINUTE_US):
-        views[market_id].candles.load(interval, candle)
+    whole = True
+    for market_id, interval, candle in await store.candles_since(now_us - DAY_US - MINUTE_US):
+        if market_id in views:
+            views[market_id].candles.load(interval, candle)
+        else:
+            whole = False
         if candle.last_sequence > stored and interval == "1m":
             start_us, stored = candle.start_us, candle.last_sequence
-    while minutes := await traded_minutes(connection, start_us, stored, chunk):
+    while minutes := await store.traded_minutes(start_us, stored, chunk):
         for market_id, _, part in minutes:
-            views[market_id].candles.fold(part)
+            if market_id in views:
+                views[market_id].candles.fold(part)
+            else:
+                whole = False
         before, stored = stored, max(part.last_sequence for _, _, part in minutes)
         start_us = minutes[-1][2].start_us
         if sum(part.trades for _, _, part in minutes) < chunk:
             break
-        await store_candles(connection, changed_candles(views, before))
+        if whole:
+            await store.store_candles(changed_candles(views, before))
         for view in views.values():
             view.candles.trim(CANDLES_KEPT, stored)
-        log.info("candles made from trades", trade_sequence=stored)
+        log.info("candles_made_from_trades", trade_sequence=stored)
     for view in views.values():
         view.restore_ticker()
+    return stored
 
 
-def changed_candles(views: dict[int, MarketView], sequence: int) -> list[Row]:
+def changed_candles(views: dict[int, PublicMarket], sequence: int) -> list[CandleRow]:
     """Every candle of every market with a trade after ``sequence``."""
     return [
         (market_id, interval, candle)

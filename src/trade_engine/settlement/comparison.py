@@ -28,7 +28,8 @@ _HOLDS: Final = """
 _TRADES: Final = """
     SELECT trade_id::TEXT, settlement_status::TEXT, coalesce(settlement_reason LIKE 'RESOLVED:%', FALSE) AS resolved,
         (notional * 100000000)::BIGINT AS notional, (quantity * 100000000)::BIGINT AS quantity,
-        (buyer_fee * 100000000)::BIGINT AS buyer_fee, (seller_fee * 100000000)::BIGINT AS seller_fee
+        (buyer_fee * 100000000)::BIGINT AS buyer_fee, (seller_fee * 100000000)::BIGINT AS seller_fee,
+        buyer_user_id::TEXT, seller_user_id::TEXT
     FROM trades WHERE trade_id > $1 ORDER BY trade_id LIMIT $2"""
 _FIRST_TRADE: Final = "SELECT min(trade_id::TEXT) FROM (SELECT trade_id FROM trades ORDER BY trade_id LIMIT 1) t"
 _ORDERS_THERE: Final = "SELECT order_id::TEXT FROM orders WHERE order_id = ANY ($1::UUID[])"
@@ -52,6 +53,8 @@ class _Traded(NamedTuple):
     quantity: int
     buyer_fee: int
     seller_fee: int
+    buyer_user_id: str
+    seller_user_id: str
 
 
 class Excess(NamedTuple):
@@ -196,7 +199,7 @@ def _trade_sides(trade: _Traded | None, settled: Settlement | None, *, instructe
     """What engine and wallet say, if that does not agree."""
     if trade is None:
         return "does not know it", f"moved {_moved(settled)}"
-    if settled is not None and trade[3:] != settled[1:]:
+    if settled is not None and trade[3:] != _with_users(settled, trade)[1:]:
         return f"{trade.status}, {_moved(trade)}", f"moved {_moved(settled)}"
     if settled is not None and trade.resolved:
         return "resolved without settling it", f"moved {_moved(settled)}"
@@ -207,12 +210,21 @@ def _trade_sides(trade: _Traded | None, settled: Settlement | None, *, instructe
     return None
 
 
+def _with_users(settled: Settlement, trade: _Traded) -> Settlement:
+    """A settlement whose users an older wallet did not tell, with those of the trade."""
+    return settled._replace(
+        buyer_user_id=settled.buyer_user_id or trade.buyer_user_id,
+        seller_user_id=settled.seller_user_id or trade.seller_user_id,
+    )
+
+
 def _moved(row: _Traded | Settlement | None) -> str:
     if row is None:
         return "nothing"
     return (
         f"{format_units(row.quantity)} for {format_units(row.notional)},"
-        f" fees {format_units(row.buyer_fee)} and {format_units(row.seller_fee)}"
+        f" fees {format_units(row.buyer_fee)} and {format_units(row.seller_fee)},"
+        f" from {row.seller_user_id or 'somebody'} to {row.buyer_user_id or 'somebody'}"
     )
 
 

@@ -40,7 +40,8 @@ _EVERY: Final = _COLUMNS.format(
 )
 _FINISH: Final = """
     WITH gone AS (DELETE FROM settlement_instructions WHERE instruction_id = ANY ($1::BIGINT[]))
-    UPDATE trades SET settlement_status = 'SETTLED', settled_at = at_us($5), settlement_reason = NULL
+    UPDATE trades SET settlement_status = 'SETTLED', settlement_reason = NULL,
+        settled_at = greatest(at_us($5), executed_at)
     WHERE trade_id = ANY ($2::UUID[]) AND trade_id >= $3 AND trade_id <= $4"""
 _REFUSE: Final = """
     WITH refused AS (
@@ -57,7 +58,6 @@ _REFUSE: Final = """
         settlement_status = CASE WHEN r.final THEN 'FAILED' ELSE 'PENDING' END::settlement_status_enum
     FROM refused r
     WHERE t.trade_id = r.trade_id AND t.trade_id >= $6 AND t.trade_id <= $7"""
-_LAST_PENDING: Final = "SELECT coalesce(max(instruction_id), 0) FROM settlement_instructions WHERE status = 'PENDING'"
 _NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -69,7 +69,7 @@ class Instruction(NamedTuple):
     work: SettleTrade | Release | None
 
 
-class Refused(NamedTuple):
+class RefusedInstruction(NamedTuple):
     """An instruction that the wallet refused: its attempts so far, why, when it is due again (0 if ``final``)."""
 
     instruction: Instruction
@@ -117,7 +117,7 @@ class InstructionStore:
             settled_us,
         )
 
-    async def refuse(self, refused: Sequence[Refused]) -> None:
+    async def refuse(self, refused: Sequence[RefusedInstruction]) -> None:
         """Count an attempt of each: RETRY later, or FAILED together with its trade."""
         trades = _trade_ids([item.instruction for item in refused])
         await self._pool.execute(
@@ -130,11 +130,6 @@ class InstructionStore:
             min(trades, default=_NO_ID),
             max(trades, default=_NO_ID),
         )
-
-    async def last_pending(self) -> int:
-        """The highest id of a PENDING instruction; 0 if there is none."""
-        number: int = await self._pool.fetchval(_LAST_PENDING)
-        return number
 
 
 def _trade_ids(instructions: Sequence[Instruction]) -> list[str]:

@@ -1,65 +1,19 @@
-"""Reconciliation: does the ledger agree with itself, and with what the engine still needs (SPEC 6.3, DESIGN 10)?
+"""Reservations against what the engine still needs, in one database: for verification and recovery (SPEC 6.3).
 
-Every check reads one snapshot; what is in flight between engine and wallet at that moment shows up once and is gone
-the next time, so a difference counts when it is seen twice.  Nothing here changes anything: ``excess_reservations``
-only says what recovery should release.
+Each check reads one snapshot.  Nothing here changes anything: ``excess_reservations`` only says what recovery should
+release.  Reconciliation through the wallet's port is in ``comparison``.
 """
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Collection
 from typing import Any, Final
 
 import asyncpg
 
 from trade_engine.settlement.instructions import release_operation
-from trade_engine.wallet.ledger import OUTSIDE_ACCOUNT
+from trade_engine.storage.types import AnyConnection
 from trade_engine.wallet.port import Release
-
-_BALANCES: Final = """
-    SELECT 'balance of user ' || user_id || ' in ' || asset || ': available ' || coalesce(b.available, 0)
-        || ' reserved ' || coalesce(b.reserved, 0) || ', its entries sum to ' || coalesce(e.available, 0) || ' and '
-        || coalesce(e.reserved, 0)
-    FROM wallet.balances b
-    FULL JOIN (
-        SELECT user_id, asset, sum(available_delta) AS available, sum(reserved_delta) AS reserved
-        FROM wallet.ledger_entries GROUP BY user_id, asset
-    ) e USING (user_id, asset)
-    WHERE coalesce(b.available, 0) <> coalesce(e.available, 0) OR coalesce(b.reserved, 0) <> coalesce(e.reserved, 0)"""
-_ZERO_SUM: Final = """
-    SELECT 'entries of ' || asset || ' sum to ' || sum(available_delta + reserved_delta) || ', not to 0'
-    FROM wallet.ledger_entries GROUP BY asset HAVING sum(available_delta + reserved_delta) <> 0"""
-_DEPOSITS: Final = f"""
-    SELECT asset || ': deposits less withdrawals are ' || coalesce(d.amount, 0) || ', all balances with fees are '
-        || coalesce(b.amount, 0)
-    FROM (
-        SELECT asset, sum(available + reserved) AS amount FROM wallet.balances
-        WHERE user_id <> '{OUTSIDE_ACCOUNT}' GROUP BY asset
-    ) b
-    FULL JOIN (
-        SELECT asset, sum(available_delta) AS amount FROM wallet.ledger_entries
-        WHERE type IN ('DEPOSIT', 'WITHDRAWAL') AND user_id <> '{OUTSIDE_ACCOUNT}' GROUP BY asset
-    ) d USING (asset)
-    WHERE coalesce(b.amount, 0) <> coalesce(d.amount, 0)"""
-_RESERVED: Final = """
-    SELECT 'user ' || user_id || ' has reserved ' || coalesce(b.reserved, 0) || ' ' || asset
-        || ', his reservations hold ' || coalesce(r.remaining, 0)
-    FROM wallet.balances b
-    FULL JOIN (
-        SELECT user_id, asset, sum(remaining) AS remaining FROM wallet.reservations GROUP BY user_id, asset
-    ) r USING (user_id, asset)
-    WHERE coalesce(b.reserved, 0) <> coalesce(r.remaining, 0)"""
-_TRADES: Final = """
-    SELECT 'trade ' || t.trade_id || ' is SETTLED, the ledger '
-        || CASE WHEN e.operation_id IS NULL THEN 'does not know it' ELSE 'moved ' || -e.reserved_delta END
-    FROM trades t
-    LEFT JOIN wallet.ledger_entries e ON e.operation_id = t.trade_id AND e.line = 1
-    WHERE t.settlement_status = 'SETTLED' AND e.reserved_delta IS DISTINCT FROM -t.notional
-    UNION ALL
-    SELECT 'trade ' || t.trade_id || ' is ' || t.settlement_status || ', no instruction will settle it'
-    FROM trades t
-    WHERE t.settlement_status <> 'SETTLED' AND t.settlement_reason NOT LIKE 'RESOLVED:%' IS NOT FALSE
-        AND NOT EXISTS (SELECT FROM settlement_instructions i WHERE i.trade_id = t.trade_id)"""
 
 # What each order's reservation must still hold: for the open order, for trades that the ledger does not know yet, for
 # releases that it does not know yet.
@@ -109,7 +63,7 @@ _NEEDED: Final = """
 _RESERVATIONS: Final = (
     _NEEDED
     + """
-    SELECT 'order ' || order_id || ' of user ' || user_id || ': ' || remaining || ' ' || asset
+    SELECT order_id::TEXT, 'order ' || order_id || ' of user ' || user_id || ': ' || remaining || ' ' || asset
         || ' is reserved, the engine needs ' || amount
     FROM differing"""
 )
@@ -123,23 +77,13 @@ _EXCESS: Final = (
     WHERE d.remaining > d.amount AND d.epoch < $1
     ORDER BY d.order_id"""
 )
-_CHECKS: Final = (_BALANCES, _ZERO_SUM, _DEPOSITS, _RESERVED, _TRADES, _RESERVATIONS)
 #: Releases by recovery count from here, far above any instruction's number.
 _RECOVERY_NUMBERS: Final = 0xFFFF_0000_0000
 
 
-async def ledger_differences(connection: asyncpg.Connection[Any], *, again_after_s: float = 0.0) -> list[str]:
-    """Every difference within the ledger and between ledger and engine, in words; empty if all agrees.
-
-    ``connection`` may be in a repeatable-read, read-only transaction, or in none.  Outside one, while the engine runs,
-    give ``again_after_s`` a second or two: only what differs in the same way both times is told.
-    """
-    differences = await _differences(connection)
-    if differences and again_after_s:
-        await asyncio.sleep(again_after_s)
-        again = set(await _differences(connection))
-        differences = [difference for difference in differences if difference in again]
-    return differences
+async def reservation_differences(connection: AnyConnection, except_orders: Collection[str]) -> list[str]:
+    """Reservations that hold other than the engine needs, in words, but for these orders."""
+    return [row[1] for row in await connection.fetch(_RESERVATIONS) if row[0] not in except_orders]
 
 
 async def excess_reservations(connection: asyncpg.Connection[Any], epoch: int) -> list[Release]:
@@ -160,8 +104,3 @@ async def excess_reservations(connection: asyncpg.Connection[Any], epoch: int) -
         )
         for row in rows
     ]
-
-
-async def _differences(connection: asyncpg.Connection[Any]) -> list[str]:
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return [row[0] for check in _CHECKS for row in await connection.fetch(check)]

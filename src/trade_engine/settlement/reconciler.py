@@ -22,6 +22,11 @@ from trade_engine.wallet.port import AuditedWallet, Difference, Release, WalletU
 log = structlog.get_logger(__name__)
 
 _EPOCH: Final = "SELECT epoch FROM engine_state"
+#: Chained before the wallet is asked: what stands behind these releases, as nothing in the journal does.
+_NOTE: Final = """
+    SELECT note_fact('repairs', ARRAY[r.order_id, r.user_id, r.asset, r.amount::TEXT, r.operation_id])
+    FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BIGINT[], $5::TEXT[])
+        AS r (order_id, user_id, asset, amount, operation_id)"""
 #: An order is committed, or will never be, this long after its id was made.
 _PLACED_WITHIN_US: Final = 120_000_000
 #: Releases of repairs count from here, far above any instruction's number.
@@ -86,10 +91,10 @@ class Reconciler:
             try:
                 outcome = await self.run()
             except (WalletUnavailable, *TRANSPORT_ERRORS) as trouble:
-                log.warning("reconciliation could not be done", error=str(trouble))
+                log.warning("reconciliation_not_done", error=str(trouble))
             else:
                 for difference in outcome.differences:
-                    log.error("reconciliation difference", **difference._asdict())
+                    log.error("reconciliation_difference", one_of_a_kind=True, **difference._asdict())
                 log.info("reconciled", differences=len(outcome.differences), took_us=outcome.took_us)
             if not every_s:
                 return
@@ -116,9 +121,13 @@ class Reconciler:
             if item.reservation.epoch < epoch or (not item.placed and _made_us(item) < now_us - _PLACED_WITHIN_US)
         ]
         releases = [release_of(item, epoch) for item in orphans]
+        if releases:
+            await self._pool.execute(_NOTE, *map(list, zip(*(release[:5] for release in releases), strict=True)))
         outcomes = await self._wallet.release_many(releases) if releases else []
         for release, outcome in zip(releases, outcomes, strict=True):
-            log.warning("released an orphaned reservation", order_id=release.order_id, code=outcome.code)
+            log.warning(
+                "orphaned_reservation_released", one_of_a_kind=True, order_id=release.order_id, code=outcome.code
+            )
         return [release.order_id for release, outcome in zip(releases, outcomes, strict=True) if outcome.ok]
 
 

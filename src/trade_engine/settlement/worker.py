@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import asyncpg
 
-from trade_engine.settlement.instructions import Instruction, InstructionStore, Refused
+from trade_engine.settlement.instructions import Instruction, InstructionStore, RefusedInstruction
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 from trade_engine.wallet.port import Outcome, Release, SettleTrade, Wallet, WalletUnavailable
 
 _Answer = TypeVar("_Answer")
 _NO_TRADE = Outcome("TRADE_NOT_FOUND", message="the instruction's trade is not there")
+
+
+class CommitWithInstructions(Protocol):
+    """A commit, as far as settlement looks at it."""
+
+    @property
+    def instructions(self) -> Sequence[object]:
+        """What it tells the wallet to do."""
 
 
 class SettlementSettings(NamedTuple):
@@ -37,7 +45,7 @@ class SettlementSettings(NamedTuple):
     outage_backoff_max_ms: int = 5_000
 
 
-class SettledTrade(NamedTuple):
+class MarkedTrade(NamedTuple):
     """A trade whose money has moved, and when it was marked (microseconds)."""
 
     trade: SettleTrade
@@ -84,7 +92,7 @@ class SettlementWorker:
         *,
         clock_us: Callable[[], int],
         chance: Callable[[], float],
-        on_settled: Callable[[Sequence[SettledTrade]], None] | None = None,
+        on_settled: Callable[[Sequence[MarkedTrade]], None] | None = None,
         on_failed: Callable[[Sequence[FailedTrade]], None] | None = None,
         on_released: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
@@ -113,8 +121,13 @@ class SettlementWorker:
             for _ in range(self._settings.workers):
                 group.create_task(self._work())
 
-    def notify(self) -> None:
-        """Say that a commit left new instructions."""
+    def committed(self, batch: CommitWithInstructions) -> None:
+        """Wake up, if a commit left new instructions."""
+        if batch.instructions:
+            self._wake.set()
+
+    def rebuilt(self) -> None:
+        """Wake up: a commit may have been missed."""
         self._wake.set()
 
     async def pause(self) -> None:
@@ -135,14 +148,6 @@ class SettlementWorker:
         self._stop.set()
         self._wake.set()
         self._going.set()
-
-    async def drain(self) -> None:
-        """Wait until all that is pending now was carried out or refused; for ever, if ``run`` does not run."""
-        last = await self._store.last_pending()
-        while self._cursor < last or any(number <= last for number in self._in_hand):
-            self._progress.clear()
-            self._wake.set()
-            await self._progress.wait()
 
     async def _work(self) -> None:
         try:
@@ -203,7 +208,7 @@ class SettlementWorker:
     async def _finish(self, done: Sequence[Instruction]) -> None:
         now_us = self._clock_us()
         await self._until_back(lambda: self._store.finish(done, now_us))
-        settled = [SettledTrade(item.work, now_us) for item in done if isinstance(item.work, SettleTrade)]
+        settled = [MarkedTrade(item.work, now_us) for item in done if isinstance(item.work, SettleTrade)]
         self.counts.settled += len(settled)
         self.counts.released += len(done) - len(settled)
         if settled and self._on_settled is not None:
@@ -227,12 +232,12 @@ class SettlementWorker:
         if trades and self._on_failed is not None:
             self._on_failed(trades)
 
-    def _verdict(self, item: Instruction, outcome: Outcome, now_us: int) -> Refused:
+    def _verdict(self, item: Instruction, outcome: Outcome, now_us: int) -> RefusedInstruction:
         attempts = item.attempts + 1
         final = attempts >= self._settings.attempts_max
         wait_ms = min(self._settings.backoff_ms << item.attempts, self._settings.backoff_max_ms)
         reason = f"{outcome.code}: {outcome.message}" if outcome.message else outcome.code
-        return Refused(item, attempts, reason, 0 if final else now_us + wait_ms * 1000, final)
+        return RefusedInstruction(item, attempts, reason, 0 if final else now_us + wait_ms * 1000, final)
 
     async def _until_back(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Call until neither wallet nor database is away, waiting longer each time.

@@ -91,7 +91,7 @@ async def traded_minutes(connection: AnyConnection, start_us: int, after: int, l
 
 
 async def candles_between(
-    pool: Pool, market_id: int, interval: str, start_us: int, end_us: int, limit: int
+    pool: AnyConnection | Pool, market_id: int, interval: str, start_us: int, end_us: int, limit: int
 ) -> list[Candle]:
     """The newest ``limit`` stored candles that begin in ``[start_us, end_us)``, oldest first.
 

@@ -1,17 +1,20 @@
 """Markets as the database has them: listed from the configuration at start, or while the engine runs."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from trade_engine.domain.enums import FeeAsset, MarketState
 from trade_engine.domain.market import Market
 from trade_engine.storage.errors import RecoveryError
-from trade_engine.storage.types import Connection, Pool, Record
+from trade_engine.storage.order_rows import units_of
+from trade_engine.storage.types import AnyConnection, Connection, Pool, Record
 
 _UNIT: Final = "::BIGINT * 0.00000001"
 _TERMS: Final = ("min_quantity", "max_quantity", "min_notional", "maker_fee", "taker_fee")
+#: Chains the terms of the row that is written, if they are new.
+_NOTED: Final = "SELECT changed.*, note_market(ROW(changed.*)::markets) FROM changed"
 _SET: Final = ", ".join(f"{name} = ${n}{_UNIT}" for n, name in enumerate(_TERMS, 2))
 
 
@@ -31,7 +34,7 @@ async def sync_markets(connection: Connection, configured: Sequence[Market]) -> 
             row = await insert_market(connection, market)
         elif not row["managed"]:
             row = await _update(connection, row["market_id"], market, managed=False)
-        scales = (_units(row["tick_size"]), _units(row["lot_size"]))
+        scales = (units_of(row["tick_size"]), units_of(row["lot_size"]))
         if scales != (market.tick_size, market.lot_size):
             raise RecoveryError(
                 f"matching.markets {market.symbol}: tick_size and lot_size are {row['tick_size']} and"
@@ -42,17 +45,17 @@ async def sync_markets(connection: Connection, configured: Sequence[Market]) -> 
     return synced + [(market_from_row(row), row) for row in known.values()]
 
 
-async def insert_market(connection: Connection | Pool, market: Market, *, managed: bool = False) -> Record:
+async def insert_market(connection: AnyConnection | Pool, market: Market, *, managed: bool = False) -> Record:
     """Write a new market's row, with the next number; its ``market_id`` is not looked at.
 
     Raises:
         asyncpg.UniqueViolationError: the symbol is listed already.
     """
     row = await connection.fetchrow(
-        "INSERT INTO markets (market_id, symbol, base, quote, state, fee_asset, managed, tick_size, lot_size,"
-        f" {', '.join(_TERMS)}) SELECT coalesce(max(market_id), 0) + 1, $1, $2, $3, $4::market_state_enum,"
-        f" $5::fee_asset_enum, $6, $7{_UNIT}, $8{_UNIT},"
-        f" {', '.join(f'${n}{_UNIT}' for n in range(9, 9 + len(_TERMS)))} FROM markets RETURNING *",
+        "WITH changed AS (INSERT INTO markets (market_id, symbol, base, quote, state, fee_asset, managed, tick_size,"
+        f" lot_size, min_display_ppm, {', '.join(_TERMS)}) SELECT coalesce(max(market_id), 0) + 1, $1, $2, $3,"
+        f" $4::market_state_enum, $5::fee_asset_enum, $6, $7{_UNIT}, $8{_UNIT}, $9,"
+        f" {', '.join(f'${n}{_UNIT}' for n in range(10, 10 + len(_TERMS)))} FROM markets RETURNING *) {_NOTED}",
         market.symbol,
         market.base,
         market.quote,
@@ -61,30 +64,33 @@ async def insert_market(connection: Connection | Pool, market: Market, *, manage
         managed,
         market.tick_size,
         market.lot_size,
+        market.min_display_ppm,
         *(getattr(market, name) for name in _TERMS),
     )
     return _found(row, market)
 
 
-async def update_market(pool: Pool, market: Market) -> Record:
+async def update_market(pool: AnyConnection | Pool, market: Market) -> Record:
     """Write a market's terms as they were changed while the engine runs; from now on the database speaks for it."""
     return await _update(pool, market.market_id, market, managed=True)
 
 
-async def _update(connection: Connection | Pool, market_id: int, market: Market, *, managed: bool) -> Record:
+async def _update(connection: AnyConnection | Pool, market_id: int, market: Market, *, managed: bool) -> Record:
     row = await connection.fetchrow(
-        f"UPDATE markets SET {_SET}, fee_asset = $7, managed = $8 WHERE market_id = $1 RETURNING *",
+        f"WITH changed AS (UPDATE markets SET {_SET}, fee_asset = $7, managed = $8, min_display_ppm = $9"
+        f" WHERE market_id = $1 RETURNING *) {_NOTED}",
         market_id,
         *(getattr(market, name) for name in _TERMS),
         market.fee_asset.name,
         managed,
+        market.min_display_ppm,
     )
     return _found(row, market)
 
 
 def market_from_row(row: Record) -> Market:
     """The market of a row of ``markets``."""
-    terms = {name: _units(row[name]) for name in ("tick_size", "lot_size", *_TERMS)}
+    terms = {name: units_of(row[name]) for name in ("tick_size", "lot_size", *_TERMS)}
     return Market(
         market_id=row["market_id"],
         symbol=row["symbol"],
@@ -94,6 +100,7 @@ def market_from_row(row: Record) -> Market:
         max_slippage_ppm=row["max_slippage_ppm"],
         max_open_orders=row["max_open_orders"],
         max_fills=row["max_fills"],
+        min_display_ppm=row["min_display_ppm"],
         fee_asset=FeeAsset[row["fee_asset"]],
         state=MarketState[row["state"]],
         **terms,
@@ -104,8 +111,3 @@ def _found(row: Record | None, market: Market) -> Record:
     if row is None:
         raise RecoveryError(f"markets: {market.symbol} could not be written")
     return row
-
-
-def _units(value: Any) -> int:
-    """A NUMERIC as units of 1e-8."""
-    return int(value.scaleb(8))

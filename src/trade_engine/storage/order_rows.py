@@ -1,7 +1,8 @@
 """How orders and trades are read from their rows: one list of columns each, for recovery and for queries."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -16,7 +17,7 @@ from trade_engine.domain.enums import (
     TimeInForce,
 )
 from trade_engine.domain.orders import Order, Trade
-from trade_engine.storage.types import Pool
+from trade_engine.storage.types import AnyConnection, Pool
 
 
 def _units(column: str, name: str) -> str:
@@ -25,6 +26,11 @@ def _units(column: str, name: str) -> str:
 
 def _us(column: str, name: str) -> str:
     return f"coalesce((extract(epoch FROM {column}) * 1000000)::BIGINT, 0) AS {name}"
+
+
+def units_of(value: Any) -> int:
+    """A NUMERIC as units of 1e-8."""
+    return int(value.scaleb(8))
 
 
 #: The select list that ``order_from_row`` reads, of table ``orders``.
@@ -70,7 +76,7 @@ def order_from_row(row: asyncpg.Record, user: int = 0) -> Order:
         display=row["display"],
         max_notional=row["max_notional"],
         expires_us=row["expires_us"],
-        linked_id=row["linked_sequence"],
+        linked_number=row["linked_sequence"],
         filled=row["filled"],
         filled_notional=row["filled_notional"],
         cancelled=row["cancelled"],
@@ -105,19 +111,19 @@ TRADE_COLUMNS: Final = ", ".join(
 
 
 def trade_from_row(row: asyncpg.Record) -> Trade:
-    """The trade of a row selected with TRADE_COLUMNS."""
-    values = dict(row)
+    """The trade of a row selected with TRADE_COLUMNS, and perhaps more."""
+    values = {name: row[name] for name in Trade.__struct_fields__}
     values["settlement_status"] = SettlementStatus[values["settlement_status"]]
     return Trade(**values)
 
 
-async def find_order(pool: Pool, order_id: str) -> Order | None:
+async def find_order(pool: AnyConnection | Pool, order_id: str) -> Order | None:
     """One committed order by its id."""
     row = await pool.fetchrow(f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = $1", order_id)
     return order_from_row(row) if row else None
 
 
-async def find_client_orders(pool: Pool, keys: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+async def find_client_orders(pool: AnyConnection | Pool, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Which of the (user id, client order id) pairs are taken, and by which order."""
     rows = await pool.fetch(
         "SELECT c.user_id::TEXT, c.client_order_id, c.order_id::TEXT FROM client_orders c"
@@ -128,14 +134,16 @@ async def find_client_orders(pool: Pool, keys: list[tuple[str, str]]) -> dict[tu
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-async def trades_of_taker(pool: Pool, order: Order) -> list[Trade]:
+async def trades_of_taker(pool: AnyConnection | Pool, order: Order) -> list[Trade]:
     """The trades an order made when it came in, first to last."""
     side, maker_is_buyer = ("buyer", False) if order.side is Side.BUY else ("seller", True)
     rows = await pool.fetch(
         f"SELECT {TRADE_COLUMNS} FROM trades WHERE {side}_user_id = $1 AND trade_id >= uuid7_floor($2)"
-        f" AND {side}_order_id = $3 AND is_buyer_maker = $4 ORDER BY trade_id",
+        f" AND trade_id < uuid7_floor($3) AND {side}_order_id = $4 AND is_buyer_maker = $5 ORDER BY trade_id",
         order.user_id,
         datetime.fromtimestamp(order.created_us / 1e6, UTC) - timedelta(milliseconds=1),
+        # No trade of an order is later than its last change; the user's may go on for years.
+        datetime.fromtimestamp(order.updated_us / 1e6, UTC) + timedelta(seconds=1),
         order.order_id,
         maker_is_buyer,
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from trade_engine.storage.types import Pool
 
 
-class Deed(NamedTuple):
+class AuditEntry(NamedTuple):
     """One line of the audit."""
 
     audit_id: int
@@ -26,7 +26,7 @@ class Backlog(NamedTuple):
     dead_letters: int
 
 
-async def audited_deeds(pool: Pool, before: int | None, limit: int) -> list[Deed]:
+async def audit_entries(pool: Pool, before: int | None, limit: int) -> list[AuditEntry]:
     """A page of the audit, newest first; ``before`` is the id that the last page ended with."""
     rows = await pool.fetch(
         "SELECT audit_id, (extract(epoch FROM done_at) * 1000000)::BIGINT, actor, action, subject, reason, outcome"
@@ -34,7 +34,7 @@ async def audited_deeds(pool: Pool, before: int | None, limit: int) -> list[Deed
         before,
         limit,
     )
-    return [Deed(*row) for row in rows]
+    return [AuditEntry(*row) for row in rows]
 
 
 async def settlement_backlog(pool: Pool) -> Backlog:

@@ -7,7 +7,7 @@ objects whose ``str()`` is the canonical text.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -17,6 +17,10 @@ import msgspec
 QueryLog = Callable[[str, float], None]
 
 _CONNECT_TIMEOUT_S: Final = 10.0
+
+#: For pages out of long histories: whatever statistics say of the average user, walk along the index in its order.
+#: Nothing else ends after a page with the one who has a million rows.
+ALONG_INDEXES: Final = {"enable_bitmapscan": "off", "enable_seqscan": "off", "enable_sort": "off"}
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,8 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: True when a pooler in transaction mode (PgBouncer) stands between: no statement is kept prepared.
     behind_pooler: bool = False
     application_name: str = "trade-engine"
+    #: More options of the server for each connection; none of them reaches it past a pooler.
+    server_settings: Mapping[str, str] = {}
 
 
 async def open_pool(
@@ -62,6 +68,7 @@ async def open_pool(
             "application_name": chosen.application_name,
             "timezone": "UTC",
             "jit": "off",
+            **chosen.server_settings,
         },
     )  # fmt: skip
     if pool is None:
@@ -87,8 +94,8 @@ async def close_pool(pool: asyncpg.Pool, *, grace_s: float = 5.0) -> None:
             pool.terminate()
 
 
-async def reachable(pool: asyncpg.Pool, *, timeout_s: float = 0.08) -> bool:
-    """Whether the database answers within ``timeout_s`` seconds: what readiness asks."""
+async def reachable(pool: asyncpg.Pool, *, timeout_s: float) -> bool:
+    """Whether the database answers within ``timeout_s`` seconds."""
     try:
         async with asyncio.timeout(timeout_s):
             return bool(await pool.fetchval("SELECT 1") == 1)

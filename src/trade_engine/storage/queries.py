@@ -1,26 +1,72 @@
-"""What the API reads from the tables: orders and trades in pages, newest first.  It writes nothing."""
+"""What the API reads from the tables: orders and trades in pages, newest first.  It writes nothing.
 
-from typing import Any, Final
+A page costs a bounded amount of work, whatever the filters and however long the history:
 
+    probes     one walk along an index each, newest first, as far as the page or ``SCAN_MAX`` rows
+    scanned    the newest of what the probes found
+    found      those of them that fit the filters no index knows
+
+So a page may be short, or empty, and still have a next one: the search goes on where it stopped.
+"""
+
+import asyncio
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import asyncpg
+
+from trade_engine.domain.enums import OrderStatus
+from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.orders import Order, Trade
 from trade_engine.storage.order_rows import ORDER_COLUMNS, TRADE_COLUMNS, order_from_row, trade_from_row
-from trade_engine.storage.pool import reachable
-from trade_engine.storage.types import Pool
+from trade_engine.storage.pool import ALONG_INDEXES
+from trade_engine.storage.types import Pool, Record
+from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
 #: An order's id is made when it is admitted, its time when it is sequenced: far less than this later.
 _ID_AGE_US: Final = 300_000_000
+#: Rows that one page looks at, at most, if it has a filter that no index knows.
+SCAN_MAX: Final = 2_000
+#: Beyond this nobody waits for a page.
+_TIMEOUT_S: Final = 10.0
+_OPEN: Final = frozenset(status.name for status in OrderStatus if status.is_open)
+_ENDED: Final = tuple(status.name for status in OrderStatus if not status.is_open)
+#: How most orders end: to look for them by market is sooner than by status.
+_COMMON: Final = frozenset(("FILLED", "CANCELLED"))
+
+Row = TypeVar("Row")
+
+
+class Page(NamedTuple, Generic[Row]):
+    """Rows, newest first; ``next_before`` is what the next page is asked for with, None after the last."""
+
+    rows: list[Row]
+    next_before: str | None
+
+
+class Statement(NamedTuple):
+    """One statement and what it takes."""
+
+    text: str
+    values: list[Any]
+    #: It looked at so many rows, if it looked at all that it may.
+    scan: int
 
 
 class Queries:
-    """Reads for the API, through a pool."""
+    """Reads for the API, through a pool.
 
-    def __init__(self, pool: Pool) -> None:
+    Args:
+        pool: of connections that only walk along indexes (``pool.ALONG_INDEXES``), unless it is behind a pooler.
+        timeout_s: how long a page may take, waiting for a connection included.
+        behind_pooler: connections are told with each statement what they may do.
+    """
+
+    def __init__(self, pool: Pool, timeout_s: float = _TIMEOUT_S, *, behind_pooler: bool = False) -> None:
         self._pool = pool
-
-    async def answers(self) -> bool:
-        """Whether the database answers within 80 ms."""
-        return await reachable(self._pool)
+        self._timeout_s = timeout_s
+        self._told = "; ".join(f"SET LOCAL {name} = {value}" for name, value in ALONG_INDEXES.items())
+        self._behind_pooler = behind_pooler
 
     async def orders(
         self,
@@ -33,21 +79,15 @@ class Queries:
         end_us: int | None = None,
         before: str | None = None,
         limit: int = 100,
-    ) -> list[Order]:
-        """A user's orders, newest first; ``before`` is the id that the last page ended with."""
-        where = _Where("user_id = ", user_id)
-        where.add("orders.market_id = ", market_id)
-        where.add("status = ANY (", statuses, "::order_status_enum[])")
-        where.add("side = ", side)
-        where.time_range("order_id", "created_at", start_us, end_us, before)
-        newest = f"ORDER BY orders.order_id DESC LIMIT {limit:d}"
-        select = f"SELECT {ORDER_COLUMNS} FROM orders WHERE {where.text}"
-        if market_id is None:
-            # The index is by user and market: the newest of each market, then the newest of those.
-            each = f"{select} AND orders.market_id = markets.market_id {newest}"
-            select = f"SELECT orders.* FROM markets CROSS JOIN LATERAL ({each}) AS orders"
-        rows = await self._pool.fetch(f"{select} {newest}", *where.values)
-        return [order_from_row(row) for row in rows]
+    ) -> Page[Order]:
+        """A page of a user's orders.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        statement = orders_statement(user_id, market_id, statuses, side, (start_us, end_us, before), limit)
+        rows, next_before = await self._page(statement, "order_id", limit)
+        return Page([order_from_row(row) for row in rows], next_before)
 
     async def trades(
         self,
@@ -58,61 +98,133 @@ class Queries:
         end_us: int | None = None,
         before: str | None = None,
         limit: int = 100,
-    ) -> list[Trade]:
-        """Trades of a user (as buyer or seller), of a market, or both, newest first."""
-        if user_id is None:
-            return await self._trades(_Where("TRUE", None), market_id, start_us, end_us, before, limit)
-        bought = _Where("buyer_user_id = ", user_id)
-        sold = _Where("seller_user_id = ", user_id)
-        found: dict[str, Trade] = {}
-        for where in (bought, sold):
-            for trade in await self._trades(where, market_id, start_us, end_us, before, limit):
-                found[trade.trade_id] = trade
-        return [found[trade_id] for trade_id in sorted(found, reverse=True)[:limit]]
+    ) -> Page[Trade]:
+        """A page of the trades of a user (as buyer or seller), of a market, or both; one of them is given.
 
-    async def _trades(
-        self,
-        where: "_Where",
-        market_id: int | None,
-        start_us: int | None,
-        end_us: int | None,
-        before: str | None,
-        limit: int,
-    ) -> list[Trade]:
-        where.add("market_id = ", market_id)
-        where.time_range("trade_id", "executed_at", start_us, end_us, before)
-        rows = await self._pool.fetch(
-            f"SELECT {TRADE_COLUMNS} FROM trades WHERE {where.text} ORDER BY trades.trade_id DESC LIMIT {limit:d}",
-            *where.values,
-        )
-        return [trade_from_row(row) for row in rows]
-
-
-class _Where:
-    """A condition that grows, and its values."""
-
-    def __init__(self, column: str, value: Any) -> None:
-        self.text = column
-        self.values: list[Any] = []
-        if value is not None:
-            self.text += "$1"
-            self.values.append(value)
-
-    def add(self, column: str, value: Any, after: str = "") -> None:
-        """Demand one thing more, if there is a value."""
-        if value is not None:
-            self.values.append(value)
-            self.text += f" AND {column}${len(self.values)}{after}"
-
-    def time_range(self, key: str, column: str, start_us: int | None, end_us: int | None, before: str | None) -> None:
-        """Between two times of ``column`` (the end excluded), and before an id.
-
-        The key holds a time too, which prunes partitions: an id is made at most ``_ID_AGE_US`` before its row's time.
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
         """
+        statement = trades_statement(user_id, market_id, (start_us, end_us, before), limit)
+        rows, next_before = await self._page(statement, "trade_id", limit)
+        return Page([trade_from_row(row) for row in rows], next_before)
+
+    async def _page(self, statement: Statement, key: str, limit: int) -> tuple[list[Record], str | None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await self._fetch(statement)
+        except (*TRANSPORT_ERRORS, asyncpg.QueryCanceledError) as error:
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done") from error
+        rows = [row for row in found if row[key] is not None]
+        if len(rows) > limit:
+            return rows[:limit], rows[limit - 1][key]
+        looked_at_all = found[0]["scanned"] < statement.scan
+        return rows, None if looked_at_all else found[0]["reached"]
+
+    async def _fetch(self, statement: Statement) -> list[Record]:
+        if not self._behind_pooler:
+            return await self._pool.fetch(statement.text, *statement.values)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(self._told)
+            return await connection.fetch(statement.text, *statement.values)
+
+
+#: From (included), to (excluded), both microseconds, and the id that the last page ended with.
+Range = tuple[int | None, int | None, str | None]
+
+
+def orders_statement(
+    user_id: str, market_id: int | None, statuses: list[str] | None, side: str | None, span: Range, limit: int
+) -> Statement:
+    """A page of a user's orders."""
+    walk = _Walk("orders", "order_id", "created_at", span)
+    user = walk.value([user_id])
+    asked = _OPEN.union(_ENDED) if statuses is None else frozenset(statuses)
+    if market_id is not None and (statuses is None or _COMMON & asked):
+        walk.probe("user_id", user, f"market_id = {walk.value(market_id)}")
+        if statuses is not None:
+            walk.fits(f"status = ANY ({walk.value(statuses)}::order_status_enum[])")
+    else:
+        if _OPEN & asked:
+            walk.probe("user_id", user, "is_open")
+            if not asked >= _OPEN:
+                walk.fits(f"status = ANY ({walk.value(statuses)}::order_status_enum[])")
+        for status in _ENDED:
+            if status in asked:
+                walk.probe("user_id", user, f"NOT is_open AND status = '{status}'")
+        if market_id is not None:
+            walk.fits(f"market_id = {walk.value(market_id)}")
+    if side is not None:
+        walk.fits(f"side = {walk.value(side)}")
+    return walk.statement(ORDER_COLUMNS, limit, limit + 1)
+
+
+def trades_statement(user_id: str | None, market_id: int | None, span: Range, limit: int) -> Statement:
+    """A page of trades."""
+    walk = _Walk("trades", "trade_id", "executed_at", span)
+    if user_id is None:
+        walk.probe("market_id", walk.value([market_id]))
+        return walk.statement(TRADE_COLUMNS, limit, limit + 1)
+    user = walk.value([user_id])
+    walk.probe("buyer_user_id", user)
+    walk.probe("seller_user_id", user)
+    if market_id is not None:
+        walk.fits(f"market_id = {walk.value(market_id)}")
+    # A trade with oneself is found by both.
+    return walk.statement(f"DISTINCT ON (trade_id) {TRADE_COLUMNS}", limit, 2 * (limit + 1))
+
+
+class _Walk:
+    """A statement in the making: probes along indexes, and filters of what they find."""
+
+    def __init__(self, table: str, key: str, time: str, span: Range) -> None:
+        self._table, self._key = table, key
+        self._values: list[Any] = []
+        self._probes: list[str] = []
+        self._filters: list[str] = []
+        start_us, end_us, before = span
+        # The key holds a time too, which prunes partitions: an id is made at most ``_ID_AGE_US`` before its row's time.
+        bounds = []
         if start_us is not None:
-            self.add(f"{key} >= ", uuid7_floor(max(0, start_us - _ID_AGE_US)))
-            self.add(f"{column} >= at_us(", start_us, ")")
+            bounds.append(f"{key} >= {self.value(uuid7_floor(max(0, start_us - _ID_AGE_US)))}")
+            self.fits(f"{time} >= at_us({self.value(start_us)})")
         if end_us is not None:
-            self.add(f"{key} < ", uuid7_floor(end_us + 1000))
-            self.add(f"{column} < at_us(", end_us, ")")
-        self.add(f"{key} < ", before)
+            bounds.append(f"{key} < {self.value(uuid7_floor(end_us + 1000))}")
+            self.fits(f"{time} < at_us({self.value(end_us)})")
+        if before is not None:
+            bounds.append(f"{key} < {self.value(before)}")
+        self._bounds = "".join(f" AND {bound}" for bound in bounds)
+
+    def value(self, value: Any) -> str:
+        """A parameter."""
+        self._values.append(value)
+        return f"${len(self._values)}"
+
+    def probe(self, owner: str, caller: str, where: str = "TRUE") -> None:
+        """Walk along the index of ``owner``, the columns that ``where`` fixes, and the key.
+
+        The owner is one of a list of one: so the planner does not take it for a constant, and this index is the only
+        one that it knows the asked order of.
+        """
+        self._probes.append(
+            f"(SELECT * FROM {self._table} WHERE {owner} = ANY ({caller}) AND {where}{self._bounds}"
+            f" ORDER BY {owner} DESC, {self._key} DESC LIMIT "
+        )
+
+    def fits(self, condition: str) -> None:
+        """Of what was found keep only what fits."""
+        self._filters.append(condition)
+
+    def statement(self, columns: str, limit: int, rows: int) -> Statement:
+        """The statement; ``rows`` are enough to look at where nothing is filtered out."""
+        scan = max(SCAN_MAX, rows) if self._filters else rows
+        newest = f"ORDER BY {self._key} DESC LIMIT"
+        probes = [f"{probe}{scan:d})" for probe in self._probes]
+        fits = " AND ".join(self._filters) or "TRUE"
+        text = (
+            f"WITH scanned AS MATERIALIZED (SELECT * FROM ({' UNION ALL '.join(probes)}) AS probes {newest} {scan:d}),"
+            f" {self._table} AS (SELECT * FROM scanned WHERE {fits}),"
+            f" found AS (SELECT {columns} FROM {self._table} {newest} {limit + 1:d})"
+            f' SELECT looked.*, found.* FROM (SELECT count(*) AS scanned, min({self._key}::TEXT COLLATE "C") AS reached'
+            f" FROM scanned) AS looked LEFT JOIN found ON TRUE ORDER BY found.{self._key} DESC"
+        )
+        return Statement(text, self._values, scan)

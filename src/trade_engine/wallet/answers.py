@@ -16,7 +16,7 @@ _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 _PAGE_MAX: Final = 10_000
 
 
-class Refusal(Exception):
+class WalletRefusal(Exception):
     """A request that is refused: its code (``wire.STATUS``) and why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -43,11 +43,16 @@ class WalletAnswers:
         """Reserve for many, in order."""
         return _batch(await self._wallet.reserve_many([wire.reserve_of(item) for item in body.items], body.epoch))
 
+    async def fence(self, body: wire.FenceBody) -> wire.FenceAnswer:
+        """Raise the fence to a writer's epoch."""
+        fence = await self._wallet.raise_fence(body.epoch)
+        return wire.FenceAnswer(True, fence.code, fence.epoch)
+
     async def release(self, body: wire.ReleaseBody) -> wire.ReleaseAnswer:
         """Release one reservation."""
         item = await self._release_item(body)
         if item is None:
-            raise Refusal("RESERVATION_NOT_FOUND", refusal("RESERVATION_NOT_FOUND").message)
+            raise WalletRefusal("RESERVATION_NOT_FOUND", refusal("RESERVATION_NOT_FOUND").message)
         [outcome] = await self._wallet.release_many([item])
         _require(outcome)
         return wire.ReleaseAnswer(
@@ -64,7 +69,7 @@ class WalletAnswers:
         """Settle one trade; a repeat gives the first answer, out of the ledger."""
         item = wire.settle_of(body)
         if not (item.buyer_order_id and item.seller_order_id):
-            raise Refusal("RESERVATION_NOT_FOUND", "name each side's order or reservation")
+            raise WalletRefusal("RESERVATION_NOT_FOUND", "name each side's order or reservation")
         [outcome] = await self._wallet.settle_many([item])
         _require(outcome)
         rows = await self._wallet.trade_rows(item.trade_id)
@@ -114,7 +119,19 @@ class WalletAnswers:
         """A page of settled trades."""
         rows = await self._wallet.settlements_after(_uuid("after", after), _whole("limit", limit, _PAGE_MAX))
         return wire.SettlementsAnswer(
-            True, [wire.SettledTrade(row.trade_id, *(format_units(value) for value in row[1:])) for row in rows]
+            True,
+            [
+                wire.SettledTrade(
+                    row.trade_id,
+                    format_units(row.notional),
+                    format_units(row.quantity),
+                    format_units(row.buyer_fee),
+                    format_units(row.seller_fee),
+                    row.buyer_user_id,
+                    row.seller_user_id,
+                )
+                for row in rows
+            ],
         )
 
     async def balances(self, user_id: str) -> wire.BalancesAnswer:
@@ -158,7 +175,7 @@ class WalletAnswers:
 
 def _require(outcome: Outcome) -> None:
     if not outcome.ok:
-        raise Refusal(outcome.code, outcome.message)
+        raise WalletRefusal(outcome.code, outcome.message)
 
 
 def _batch(outcomes: Iterable[Outcome]) -> wire.BatchAnswer:
@@ -182,11 +199,11 @@ def _holdings(rows: Iterable[Any], user_id: str) -> dict[str, wire.Holding]:
 def _uuid(name: str, text: str) -> str:
     found = canonical_uuid(text)
     if found is None:
-        raise Refusal("INVALID_REQUEST", f"{name} must be a UUID")
+        raise WalletRefusal("INVALID_REQUEST", f"{name} must be a UUID")
     return found
 
 
 def _whole(name: str, text: str, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
-        raise Refusal("INVALID_REQUEST", f"{name} must be a whole number from 1 to {most}")
+        raise WalletRefusal("INVALID_REQUEST", f"{name} must be a whole number from 1 to {most}")
     return int(text)

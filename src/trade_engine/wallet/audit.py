@@ -10,6 +10,8 @@ from typing import Final
 
 import asyncpg
 
+from trade_engine.wallet import entries
+from trade_engine.wallet.funding import LedgerConnection, funding_differences
 from trade_engine.wallet.ledger import OUTSIDE_ACCOUNT
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 from trade_engine.wallet.port import AuditedReservation, Difference, Settlement, WalletUnavailable
@@ -51,13 +53,14 @@ _RESERVED: Final = """
         SELECT user_id, asset, sum(remaining) AS remaining FROM wallet.reservations GROUP BY user_id, asset
     ) r USING (user_id, asset)
     WHERE coalesce(b.reserved, 0) <> coalesce(r.remaining, 0)"""
-_CHECKS: Final = (_BALANCES, _ZERO_SUM, _DEPOSITS, _RESERVED)
+_CHECKS: Final = (_BALANCES, _ZERO_SUM, _DEPOSITS, _RESERVED, *entries.EVERY)
 _RESERVATIONS: Final = """
     SELECT order_id::TEXT, user_id::TEXT, asset, remaining * 100000000 AS remaining, epoch
     FROM wallet.reservations WHERE order_id > $1 AND remaining > 0 ORDER BY order_id LIMIT $2"""
 _SETTLEMENTS: Final = """
     SELECT p.trade_id::TEXT, -x.notional * 100000000 AS notional, x.quantity * 100000000 AS quantity,
-        -x.buyer_fee * 100000000 AS buyer_fee, -x.seller_fee * 100000000 AS seller_fee
+        -x.buyer_fee * 100000000 AS buyer_fee, -x.seller_fee * 100000000 AS seller_fee,
+        x.buyer::TEXT, x.seller::TEXT
     FROM (
         SELECT operation_id AS trade_id FROM wallet.ledger_entries
         WHERE operation_id > $1 AND line = 1 ORDER BY operation_id LIMIT $2
@@ -66,7 +69,9 @@ _SETTLEMENTS: Final = """
         SELECT coalesce(sum(e.reserved_delta) FILTER (WHERE e.line = 1), 0) AS notional,
             coalesce(sum(e.available_delta) FILTER (WHERE e.line = 2), 0) AS quantity,
             coalesce(sum(e.available_delta + e.reserved_delta) FILTER (WHERE e.line = 5), 0) AS buyer_fee,
-            coalesce(sum(e.available_delta + e.reserved_delta) FILTER (WHERE e.line = 6), 0) AS seller_fee
+            coalesce(sum(e.available_delta + e.reserved_delta) FILTER (WHERE e.line = 6), 0) AS seller_fee,
+            (array_agg(e.user_id ORDER BY e.line) FILTER (WHERE e.line IN (1, 2)))[1] AS buyer,
+            (array_agg(e.user_id ORDER BY e.line) FILTER (WHERE e.line IN (3, 4)))[1] AS seller
         FROM wallet.ledger_entries e WHERE e.operation_id = p.trade_id AND e.line <= 8
     ) x
     ORDER BY p.trade_id"""
@@ -86,6 +91,11 @@ _TRADE: Final = """
 _AUDIT_S: Final = 120.0
 
 
+async def ledger_checks(connection: LedgerConnection) -> list[Difference]:
+    """What in the ledger does not agree with itself; ``connection`` is in a transaction, which gives one snapshot."""
+    return [Difference(*row) for check in _CHECKS for row in await connection.fetch(check, timeout=_AUDIT_S)]
+
+
 class PostgresLedger(PostgresWallet):
     """The wallet on PostgreSQL with its books open: what reconciliation and the HTTP service read of it."""
 
@@ -100,9 +110,8 @@ class PostgresLedger(PostgresWallet):
                 self._pool.acquire(timeout=self._timeout_s) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                return [
-                    Difference(*row) for check in _CHECKS for row in await connection.fetch(check, timeout=_AUDIT_S)
-                ]
+                await connection.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'")
+                return await ledger_checks(connection) + await funding_differences(connection)
         except TRANSPORT_ERRORS as trouble:
             raise WalletUnavailable(f"wallet: {type(trouble).__name__}: {trouble}") from trouble
 
@@ -122,7 +131,10 @@ class PostgresLedger(PostgresWallet):
             WalletUnavailable: the database did not answer.
         """
         rows = await self._call(self._timeout_s, _SETTLEMENTS, trade_id, limit)
-        return [Settlement(row[0], *(int(value) for value in tuple(row)[1:])) for row in rows]
+        return [
+            Settlement(row[0], int(row[1]), int(row[2]), int(row[3]), int(row[4]), row[5] or "", row[6] or "")
+            for row in rows
+        ]
 
     async def known(self, operation_ids: Sequence[str]) -> set[str]:
         """Which of these trades and releases the ledger has carried out.

@@ -1,5 +1,7 @@
 """The wallet as a service: SPEC 5's contract over HTTP, for service tokens only, with the batch forms beside it.
 
+Whoever names an epoch speaks for the engine's writer, and needs the role ``engine``: an epoch fences others out.
+
     token -> body -> wallet -> flat answer, or {"success": false, "error": {...}}
 
 One table lists the operations; routes and the API's description come from it.  It never answers before the
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -22,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trade_engine.wallet import wire
-from trade_engine.wallet.answers import Refusal, WalletAnswers
+from trade_engine.wallet.answers import WalletAnswers, WalletRefusal
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.openapi import describe
 from trade_engine.wallet.port import WalletUnavailable
@@ -33,6 +36,7 @@ BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 #: Roles of the token in an Authorization header; None if it is missing or not good.
 Roles = Callable[[bytes], "frozenset[str] | None"]
 _SERVICE: Final = "service"
+_ENGINE: Final = "engine"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,6 +55,7 @@ class Operation(NamedTuple):
 OPERATIONS: Final = (
     Operation("POST", "/reserve", "reserve", wire.ReserveBody, wire.ReserveAnswer),
     Operation("POST", "/reserve/batch", "reserve_batch", wire.ReserveBatch, wire.BatchAnswer),
+    Operation("POST", "/fence", "fence", wire.FenceBody, wire.FenceAnswer),
     Operation("POST", "/release", "release", wire.ReleaseBody, wire.ReleaseAnswer),
     Operation("POST", "/release/batch", "release_batch", wire.ReleaseBatch, wire.BatchAnswer),
     Operation("POST", "/settle-trade", "settle_trade", wire.SettleBody, wire.SettleAnswer),
@@ -130,22 +135,24 @@ def _route(
         started = time.perf_counter()
         code = "OK"
         try:
-            _authorise(request, roles)
+            found = _authorise(request, roles)
             arguments: tuple[Any, ...] = ()
             if decode is not None:
                 arguments = (_decoded(decode, await _body(request)),)
+                if getattr(arguments[0], "epoch", None) is not None and _ENGINE not in found:
+                    warn_of_service()
             response = _json(200, await handler(*arguments, **request.path_params, **_query(request, operation)))
-        except Refusal as refusal:
+        except WalletRefusal as refusal:
             code, response = refusal.code, _refused(refusal.code, str(refusal))
         except WalletUnavailable as trouble:
             code = "WALLET_UNAVAILABLE"
-            log.warning("the wallet's database is away", operation=operation.name, error=str(trouble))
+            log.warning("wallet_database_away", operation=operation.name, error=str(trouble))
             response = _refused(code, "the wallet's database does not answer")
         except ClientDisconnect:
             code, response = "DISCONNECTED", Response(status_code=400)
         except Exception:
             code = "INTERNAL_ERROR"
-            log.exception("request failed", operation=operation.name)
+            log.exception("request_failed", operation=operation.name)
             response = _refused(code, "a fault of the server")
         metrics.count(operation.name, code, time.perf_counter() - started)
         return response
@@ -153,13 +160,24 @@ def _route(
     return Route(wire.PREFIX + operation.path, answer, methods=[operation.method])
 
 
-def _authorise(request: Request, roles: Roles) -> None:
+def _authorise(request: Request, roles: Roles) -> frozenset[str]:
     header = request.headers.get("authorization", "").encode()
     found = roles(header) if header else None
     if found is None:
-        raise Refusal("UNAUTHORIZED", "the Authorization header must be: Bearer <a good token>")
-    if _SERVICE not in found:
-        raise Refusal("FORBIDDEN", "the token lacks the role service")
+        raise WalletRefusal("UNAUTHORIZED", "the Authorization header must be: Bearer <a good token>")
+    if not found & {_SERVICE, _ENGINE}:
+        raise WalletRefusal("FORBIDDEN", "the token lacks the role service")
+    return found
+
+
+@lru_cache(maxsize=1)
+def warn_of_service() -> None:
+    """Say once that a token without the role engine named an epoch: the next version refuses that."""
+    log.warning(
+        "service_token_named_epoch",
+        means="it fences other engines out: the next version takes that from the role engine only",
+        remedy="leave wallet.token out, or issue it with --role engine",
+    )
 
 
 async def _body(request: Request) -> bytes:
@@ -167,7 +185,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         parts += chunk
         if len(parts) > BODY_BYTES_MAX:
-            raise Refusal("BODY_TOO_LARGE", f"a body has at most {BODY_BYTES_MAX} bytes")
+            raise WalletRefusal("BODY_TOO_LARGE", f"a body has at most {BODY_BYTES_MAX} bytes")
     return bytes(parts)
 
 
@@ -176,14 +194,14 @@ def _decoded(decode: Callable[[bytes], Any], content: bytes) -> Any:
         return decode(content)
     except (msgspec.DecodeError, RecursionError) as error:
         code = "INVALID_AMOUNT" if str(error).endswith((".amount`", ".quantity`", ".price`")) else "INVALID_REQUEST"
-        raise Refusal(code, str(error)) from error
+        raise WalletRefusal(code, str(error)) from error
 
 
 def _query(request: Request, operation: Operation) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in operation.parameters or name in found:
-            raise Refusal("INVALID_REQUEST", f"parameter {name[:50]} is unknown or comes twice")
+            raise WalletRefusal("INVALID_REQUEST", f"parameter {name[:50]} is unknown or comes twice")
         found[name] = value
     return found
 

@@ -28,9 +28,9 @@ from trade_engine.wallet.port import (
     AuditedReservation,
     Balance,
     Difference,
+    Fence,
     Outcome,
     Release,
-    Reservation,
     Reserve,
     Settlement,
     SettleTrade,
@@ -39,11 +39,9 @@ from trade_engine.wallet.port import (
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _encode = msgspec.json.Encoder().encode
-_PAGE: Final = 5_000
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 #: Shorter than the server's, so that a kept connection is not used just as the server closes it.
 _KEEP_ALIVE_S: Final = 15.0
-_FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class WalletTransportError(WalletUnavailable):
@@ -111,6 +109,15 @@ class HttpWallet:
         #: Calls by (operation, what became of them): ok, retry, or an error's name.
         self.counts: Counter[tuple[str, str]] = Counter()
 
+    @property
+    def is_out(self) -> bool:
+        """Whether the circuit breaker is open; half open it is not: only calls close it again."""
+        return self.breaker.state is BreakerState.OPEN
+
+    def condition(self) -> str:
+        """``ok`` or ``circuit open``."""
+        return "circuit open" if self.is_out else "ok"
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._session is not None:
@@ -126,6 +133,15 @@ class HttpWallet:
         body = wire.ReserveBatch(epoch=epoch, items=[wire.reserve_body(item) for item in items])
         answer = await self._once("reserve/batch", body, wire.BatchAnswer, self._settings.reserve_timeout_s)
         return self._outcomes(answer, len(items))
+
+    async def raise_fence(self, epoch: int) -> Fence:
+        """Refuse reserves of lower epochs from now on; see the port.
+
+        Raises:
+            WalletUnavailable: one of the kinds above.
+        """
+        answer = await self._call("fence", wire.FenceBody(epoch=epoch), wire.FenceAnswer)
+        return Fence(answer.code, answer.epoch)
 
     async def release_many(self, items: Sequence[Release]) -> list[Outcome]:
         """Release, each item on its own; see the port.
@@ -172,19 +188,6 @@ class HttpWallet:
             Balance(asset, _units(held.available), _units(held.reserved)) for asset, held in answer.balances.items()
         )
 
-    async def open_reservations(self) -> list[Reservation]:
-        """All reservations of which something is left, page by page.
-
-        Raises:
-            WalletUnavailable: one of the kinds above.
-        """
-        found: list[Reservation] = []
-        after = _FIRST_ID
-        while page := await self.reservations_after(after, _PAGE):
-            found += [Reservation(*row[:4]) for row in page]
-            after = page[-1].order_id
-        return found
-
     async def audit(self) -> list[Difference]:
         """What in the ledger does not agree with itself.
 
@@ -214,7 +217,15 @@ class HttpWallet:
         """
         answer = await self._call(f"settlements?after={trade_id}&limit={limit}", None, wire.SettlementsAnswer)
         return [
-            Settlement(row.trade_id, *map(_units, (row.notional, row.quantity, row.buyer_fee, row.seller_fee)))
+            Settlement(
+                row.trade_id,
+                _units(row.notional),
+                _units(row.quantity),
+                _units(row.buyer_fee),
+                _units(row.seller_fee),
+                row.buyer_user_id,
+                row.seller_user_id,
+            )
             for row in answer.settlements
         ]
 

@@ -54,6 +54,9 @@ class Entry(NamedTuple):
     description: str
 
 
+#: How far above its fence the wallet believes an epoch, as ``wallet.fence_reach`` has it.
+FENCE_REACH: Final = 1_000
+
 RESERVE_LINE: Final = 11
 RELEASE_LINE: Final = 12
 DEPOSIT_LINE: Final = 13
@@ -66,6 +69,7 @@ _MESSAGES: Final = {
     "RESERVATION_NOT_FOUND": "nothing is reserved for this order by this user in this asset",
     "IDEMPOTENCY_CONFLICT": "this operation was carried out with other values, or the order takes no more reserves",
     "STALE_EPOCH": "another writer of the engine has taken over",
+    "EPOCH_TOO_FAR": "the epoch is too far above the wallet's fence: see `trade-engine wallet fence`",
 }
 
 

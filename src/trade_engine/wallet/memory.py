@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from trade_engine.wallet.ledger import (
     DEPOSIT_LINE,
     FEE_ACCOUNTS,
+    FENCE_REACH,
     MAX_AMOUNT,
     RELEASE_LINE,
     RESERVE_LINE,
@@ -31,9 +32,9 @@ from trade_engine.wallet.port import (
     AuditedReservation,
     Balance,
     Difference,
+    Fence,
     Outcome,
     Release,
-    Reservation,
     Reserve,
     Settlement,
     SettleTrade,
@@ -64,17 +65,39 @@ class MemoryWallet:
 
     entries: list[Entry] = field(default_factory=list)
     epoch: int = 0
+    #: How far above ``epoch`` another one is believed; None: however far, as it forgets where it was.
+    reach: int | None = FENCE_REACH
     _holdings: dict[tuple[str, str], _Holding] = field(default_factory=dict)
     _reservations: dict[str, _Reservation] = field(default_factory=dict)
     #: Entries by operation and line number.
     _index: dict[str, dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
 
+    @property
+    def is_out(self) -> bool:
+        """Never: it is in this process."""
+        return False
+
+    def condition(self) -> None:
+        """As the database is."""
+
+    async def aclose(self) -> None:
+        """Nothing: it only holds memory."""
+
     async def reserve_many(self, items: Sequence[Reserve], epoch: int) -> list[Outcome]:
-        """Reserve, in order; a lower epoch than was seen before is refused."""
-        if epoch < self.epoch:
-            return [refusal("STALE_EPOCH") for _ in items]
-        self.epoch = epoch
+        """Reserve, in order; a lower epoch than was seen before is refused, and one far above it."""
+        fence = await self.raise_fence(epoch)
+        if fence.code != "OK":
+            return [refusal(fence.code) for _ in items]
         return [self._reserve(item) for item in items]
+
+    async def raise_fence(self, epoch: int) -> Fence:
+        """Refuse reserves of lower epochs from now on."""
+        if self.reach is not None and epoch - self.reach > self.epoch:
+            return Fence("EPOCH_TOO_FAR", self.epoch)
+        if epoch < self.epoch:
+            return Fence("STALE_EPOCH", self.epoch)
+        self.epoch = epoch
+        return Fence("OK", epoch)
 
     async def release_many(self, items: Sequence[Release]) -> list[Outcome]:
         """Release, each item on its own."""
@@ -99,14 +122,6 @@ class MemoryWallet:
             for (owner, asset), holding in self._holdings.items()
             if owner == user_id
         )
-
-    async def open_reservations(self) -> list[Reservation]:
-        """All reservations of which something is left."""
-        return [
-            Reservation(order, held.user_id, held.asset, held.remaining)
-            for order, held in self._reservations.items()
-            if held.remaining
-        ]
 
     async def audit(self) -> list[Difference]:
         """What in the ledger does not agree with itself: balances against entries."""
@@ -143,8 +158,11 @@ class MemoryWallet:
 
     def _settlement(self, trade_id: str) -> Settlement:
         lines = {number: entry.line for number, entry in self._index[trade_id].items()}
-        fees = [-sum((lines[n].available_delta, lines[n].reserved_delta)) if n in lines else 0 for n in (5, 6)]
-        return Settlement(trade_id, -lines[1].reserved_delta, lines[2].available_delta, *fees)
+        buyer_fee, seller_fee = (
+            -sum((lines[n].available_delta, lines[n].reserved_delta)) if n in lines else 0 for n in (5, 6)
+        )
+        notional, quantity = -lines[1].reserved_delta, lines[2].available_delta
+        return Settlement(trade_id, notional, quantity, buyer_fee, seller_fee, lines[1].user_id, lines[3].user_id)
 
     def _reserve(self, item: Reserve) -> Outcome:
         if not 0 < item.amount <= MAX_AMOUNT:

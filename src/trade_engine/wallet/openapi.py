@@ -7,12 +7,13 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from trade_engine.domain.patterns import whole
 from trade_engine.wallet import wire
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "after": {"type": "string", "format": "uuid"},
-    "before": {"type": "string", "pattern": "^[0-9]+$"},
+    "before": {"type": "string", "pattern": whole("[0-9]+")},
     "limit": {"type": "integer", "minimum": 1},
     "user_id": {"type": "string", "format": "uuid"},
 }
@@ -61,7 +62,11 @@ def describe(operations: Sequence[Described], version: str) -> dict[str, Any]:
         "components": {
             "schemas": schemas,
             "securitySchemes": {
-                "service_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT with the role service"}
+                "service_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT with the role service, or engine",
+                }
             },
         },
     }

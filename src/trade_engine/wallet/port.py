@@ -5,7 +5,15 @@ with the same operation gives its first outcome again.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+#: What an item can be refused with; it has then left no trace.
+REFUSALS: Final = frozenset(
+    (
+        "INSUFFICIENT_BALANCE", "INVALID_AMOUNT", "USER_NOT_FOUND", "RESERVATION_NOT_FOUND", "IDEMPOTENCY_CONFLICT",
+        "STALE_EPOCH", "EPOCH_TOO_FAR",
+    )
+)  # fmt: skip
 
 
 class Reserve(NamedTuple):
@@ -68,6 +76,19 @@ class Outcome(NamedTuple):
         """Whether the movement happened (now or, for a repeat, the first time)."""
         return self.code == "OK"
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether it tells what happened: a code that the contract does not have may stand for anything."""
+        return self.code == "OK" or self.code in REFUSALS
+
+
+class Fence(NamedTuple):
+    """The wallet's fence after a wish to raise it; ``code`` is OK, STALE_EPOCH or EPOCH_TOO_FAR."""
+
+    code: str
+    #: Where the fence is now: a lower epoch may not reserve.
+    epoch: int
+
 
 class Balance(NamedTuple):
     """One user's holding of one asset."""
@@ -75,15 +96,6 @@ class Balance(NamedTuple):
     asset: str
     available: int
     reserved: int
-
-
-class Reservation(NamedTuple):
-    """What is left of one order's reservation."""
-
-    order_id: str
-    user_id: str
-    asset: str
-    remaining: int
 
 
 class AuditedReservation(NamedTuple):
@@ -97,13 +109,15 @@ class AuditedReservation(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What the ledger moved for one trade."""
+    """What the ledger moved for one trade, and whose it was; users are empty if an older wallet does not say."""
 
     trade_id: str
     notional: int
     quantity: int
     buyer_fee: int
     seller_fee: int
+    buyer_user_id: str = ""
+    seller_user_id: str = ""
 
 
 class Difference(NamedTuple):
@@ -130,9 +144,26 @@ class WalletUnavailable(Exception):
 class Wallet(Protocol):
     """The wallet as the engine sees it."""
 
+    @property
+    def is_out(self) -> bool:
+        """Whether it is known to be away: a call would be refused without being sent."""
+
+    def condition(self) -> str | None:
+        """``ok`` or what is wrong, for readiness; None: it is as the engine's own database is."""
+
+    async def aclose(self) -> None:
+        """Close what was opened for it; the wallet is not used afterwards."""
+
     async def reserve_many(self, items: Sequence[Reserve], epoch: int) -> list[Outcome]:
         """Reserve for a micro-batch of orders, in order.  ``epoch``: of the engine's writer; a lower one than was
-        seen before answers STALE_EPOCH.
+        seen before answers STALE_EPOCH, one far above it EPOCH_TOO_FAR.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def raise_fence(self, epoch: int) -> Fence:
+        """Refuse reserves of writers below ``epoch`` from now on; 0 only asks where the fence is.
 
         Raises:
             WalletUnavailable: nothing is known of the outcome.
@@ -164,13 +195,6 @@ class Wallet(Protocol):
 
         Raises:
             WalletUnavailable: nothing is known of the outcome.
-        """
-
-    async def open_reservations(self) -> list[Reservation]:
-        """All reservations of which something is left.
-
-        Raises:
-            WalletUnavailable: the wallet did not answer.
         """
 
 

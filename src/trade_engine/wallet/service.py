@@ -17,8 +17,17 @@ import asyncpg
 
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, MAX_AMOUNT, Entry, EntryType, Line, refusal, trade_is_valid
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
-from trade_engine.wallet.port import Balance, Outcome, Release, Reservation, Reserve, SettleTrade, WalletUnavailable
+from trade_engine.wallet.port import (
+    Balance,
+    Fence,
+    Outcome,
+    Release,
+    Reserve,
+    SettleTrade,
+    WalletUnavailable,
+)
 
+_FENCE: Final = "SELECT * FROM wallet.raise_fence($1)"
 _RESERVE: Final = "SELECT * FROM wallet.reserve_many($1, $2, $3, $4, $5, $6, $7)"
 _RELEASE: Final = "SELECT * FROM wallet.release_many($1, $2, $3, $4, $5, $6)"
 _SETTLE: Final = "SELECT * FROM wallet.settle_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
@@ -26,9 +35,6 @@ _FUND: Final = "SELECT * FROM wallet.fund_many($1, $2, $3, $4, $5, $6)"
 _BALANCES: Final = """
     SELECT asset, available * 100000000 AS available, reserved * 100000000 AS reserved
     FROM wallet.balances WHERE user_id = $1 ORDER BY asset"""
-_OPEN: Final = """
-    SELECT order_id::TEXT, user_id::TEXT, asset, remaining * 100000000 AS remaining
-    FROM wallet.reservations WHERE remaining > 0"""
 _ENTRIES: Final = """
     SELECT entry_id, operation_id::TEXT, line, type::TEXT, user_id::TEXT, asset,
         available_delta * 100000000 AS available_delta, reserved_delta * 100000000 AS reserved_delta,
@@ -36,6 +42,8 @@ _ENTRIES: Final = """
         reference_id::TEXT, description
     FROM wallet.ledger_entries WHERE user_id = $1 AND entry_id < $2 ORDER BY entry_id DESC LIMIT $3"""
 
+#: What ``wallet.pass_fence`` raises for an epoch that it does not believe.
+_TOO_FAR: Final = "TE003"
 #: The database says that it rolled the transaction back because of another one: it may be repeated.
 _ROLLED_BACK: Final = (
     asyncpg.UniqueViolationError,
@@ -45,7 +53,6 @@ _ROLLED_BACK: Final = (
 _INVALID: Final[tuple[Any, ...]] = ("INVALID_AMOUNT", 0, 0)
 _ATTEMPTS_MAX: Final = 5
 #: How long a listing may take that grows with the number of open orders.
-_LISTING_S: Final = 60.0
 #: How long a connection may take to give up a cancelled call before it is dropped.
 _CANCEL_S: Final = 0.2
 
@@ -67,27 +74,52 @@ class PostgresWallet:
         self._timeout_s = timeout_s
         self._fee_accounts = itertools.cycle(FEE_ACCOUNTS[:fee_stripes])
 
+    @property
+    def is_out(self) -> bool:
+        """Never: calls go to the database each time."""
+        return False
+
+    def condition(self) -> None:
+        """As the database is."""
+
+    async def aclose(self) -> None:
+        """Nothing: the pool is its owner's."""
+
     async def reserve_many(self, items: Sequence[Reserve], epoch: int) -> list[Outcome]:
-        """Reserve for a micro-batch, in order.  An empty one only raises the fence to ``epoch``.
+        """Reserve for a micro-batch, in order.
 
         Raises:
             WalletUnavailable: nothing is known of the outcome.
         """
-        rows = await self._call(
-            self._reserve_timeout_s,
-            _RESERVE,
-            epoch,
-            [item.user_id for item in items],
-            [item.asset for item in items],
-            [_sendable(item.amount) for item in items],
-            [item.order_id for item in items],
-            [item.operation_id for item in items],
-            [item.reason for item in items],
-        )
+        try:
+            rows = await self._call(
+                self._reserve_timeout_s,
+                _RESERVE,
+                epoch,
+                [item.user_id for item in items],
+                [item.asset for item in items],
+                [_sendable(item.amount) for item in items],
+                [item.order_id for item in items],
+                [item.operation_id for item in items],
+                [item.reason for item in items],
+            )
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != _TOO_FAR:
+                raise
+            return [refusal("EPOCH_TOO_FAR") for _ in items]
         return [
             Outcome("OK", int(row[1]), int(row[2]), item.order_id, item.amount) if row[0] == "OK" else refusal(row[0])
             for item, row in zip(items, rows, strict=True)
         ]
+
+    async def raise_fence(self, epoch: int) -> Fence:
+        """Refuse reserves of lower epochs from now on; waits for those under way.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+        [row] = await self._call(self._timeout_s, _FENCE, epoch)
+        return Fence(row[0], row[1])
 
     async def release_many(self, items: Sequence[Release]) -> list[Outcome]:
         """Release, each item on its own.
@@ -176,15 +208,6 @@ class PostgresWallet:
         """
         rows = await self._call(self._timeout_s, _BALANCES, user_id)
         return [Balance(row[0], int(row[1]), int(row[2])) for row in rows]
-
-    async def open_reservations(self) -> list[Reservation]:
-        """All reservations of which something is left.
-
-        Raises:
-            WalletUnavailable: the wallet did not answer.
-        """
-        rows = await self._call(_LISTING_S, _OPEN)
-        return [Reservation(row[0], row[1], row[2], int(row[3])) for row in rows]
 
     async def entries(self, user_id: str, before_id: int = MAX_AMOUNT, limit: int = 100) -> list[Entry]:
         """A page of a user's ledger, newest first: entries below ``before_id``.

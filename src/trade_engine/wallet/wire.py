@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from trade_engine.domain.patterns import whole
 from trade_engine.domain.scale import ScaleError, format_units, parse_units
 from trade_engine.wallet.ledger import MAX_AMOUNT
 from trade_engine.wallet.port import Outcome, Release, Reserve, SettleTrade
@@ -16,10 +17,11 @@ from trade_engine.wallet.port import Outcome, Release, Reserve, SettleTrade
 BATCH_MAX: Final = 1_000
 PREFIX: Final = "/api/v1/wallets"
 
-Id = Annotated[str, Meta(pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", description="a UUID")]
-Asset = Annotated[str, Meta(pattern="^[A-Z0-9]{1,15}$", description="an asset, such as USDT")]
+Id = Annotated[str, Meta(pattern=whole("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), description="a UUID")]
+Asset = Annotated[str, Meta(pattern=whole("[A-Z0-9]{1,15}"), description="an asset, such as USDT")]
 Amount = Annotated[str, Meta(max_length=40, description="a plain decimal with at most 8 decimals")]
-Reason = Annotated[str, Meta(max_length=200)]
+Reason = Annotated[str, Meta(pattern=whole(r"[^\u0000]*"), max_length=200)]
+Epoch = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991, description="of the engine's writer")]
 
 #: HTTP status of each refusal (SPEC 5.5).
 STATUS: Final = {
@@ -34,6 +36,7 @@ STATUS: Final = {
     "METHOD_NOT_ALLOWED": 405,
     "IDEMPOTENCY_CONFLICT": 409,
     "STALE_EPOCH": 409,
+    "EPOCH_TOO_FAR": 409,
     "BODY_TOO_LARGE": 413,
     "INTERNAL_ERROR": 500,
     "WALLET_UNAVAILABLE": 503,
@@ -53,7 +56,7 @@ class ReserveBody(_Body, kw_only=True):
     order_id: Id
     operation_id: Id | None = None
     reason: Reason = "order"
-    epoch: int | None = None
+    epoch: Epoch | None = None
 
 
 class ReleaseBody(_Body, kw_only=True):
@@ -100,8 +103,14 @@ class FundBody(_Body, kw_only=True):
 class ReserveBatch(_Body, kw_only=True):
     """POST reserve/batch, in order."""
 
-    epoch: int
+    epoch: Epoch
     items: Annotated[list[ReserveBody], Meta(max_length=BATCH_MAX)]
+
+
+class FenceBody(_Body, kw_only=True):
+    """POST fence: reserves of lower epochs are refused from now on; 0 only asks where the fence is."""
+
+    epoch: Epoch
 
 
 class ReleaseBatch(_Body, kw_only=True):
@@ -138,6 +147,14 @@ class BatchAnswer(msgspec.Struct):
 
     success: bool
     outcomes: list[ItemOutcome]
+
+
+class FenceAnswer(msgspec.Struct):
+    """The fence now; ``code`` is OK, STALE_EPOCH (it is above the epoch) or EPOCH_TOO_FAR (it is far below it)."""
+
+    success: bool
+    code: str
+    epoch: int
 
 
 class ReserveAnswer(msgspec.Struct):
@@ -239,6 +256,8 @@ class SettledTrade(msgspec.Struct):
     quantity: str
     buyer_fee: str
     seller_fee: str
+    buyer_user_id: str = ""
+    seller_user_id: str = ""
 
 
 class SettlementsAnswer(msgspec.Struct):

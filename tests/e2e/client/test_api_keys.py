@@ -56,7 +56,7 @@ async def test_the_stream_logs_in_with_a_key_and_scopes_hold(venue: Venue) -> No
 
 
 async def test_the_connections_of_a_revoked_key_are_closed(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trade_engine.api.ws.server._KEYS_EVERY_S", 0.2)
+    monkeypatch.setattr("trade_engine.edge.ws.server._KEYS_EVERY_S", 0.2)
     trader = await venue.trader(USDT="1000")
     key_id, login = await key_of(trader, "read")
     async with AsyncClient(address(venue), **login, retry=QUICK) as client, client.stream() as stream:

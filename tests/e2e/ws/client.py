@@ -111,12 +111,17 @@ class Client:
                 self._arrived.set()
         except ConnectionClosed:
             self.close_code = self.link.close_code
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - told to whoever waits, and when the connection is closed
             self._broken = error
-            raise
+            # Nobody reads on, so a closing handshake would only wait for its timeout.
+            self.link.transport.abort()
         finally:
             for waiting in self._waiting.values():
-                waiting.cancel()
+                if self._broken is None:
+                    waiting.cancel()
+                elif not waiting.done():
+                    waiting.set_exception(self._broken)
+            self._waiting.clear()
             self._arrived.set()
 
     def pause(self) -> None:
@@ -135,6 +140,8 @@ class Client:
 
     async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """Send a command: its answer."""
+        if self._broken is not None:
+            raise self._broken
         number = next(self._ids)
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         await self.link.send(json.dumps({"op": op, "id": number, **fields}))
@@ -174,9 +181,14 @@ class Client:
         return self.close_code
 
     async def close(self) -> None:
-        """Close cleanly."""
+        """Close cleanly, or, if that is cut short, at once: the socket never outlives this."""
         self.read_on()
-        await self.link.close()
+        try:
+            await self.link.close()
+        except BaseException:
+            self.link.transport.abort()
+            self._reader.cancel()
+            raise
         await asyncio.gather(self._reader, return_exceptions=True)
         if self._broken is not None:
             raise self._broken

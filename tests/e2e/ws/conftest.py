@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
-from trade_engine.bootstrap import TradeEngine
+from trade_engine.roles.all import TradeEngine
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Venue]]
 

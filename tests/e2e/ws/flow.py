@@ -53,7 +53,9 @@ async def over_ws(port: int, token: str, symbol: str, seconds: float, seed: int)
                 else:
                     live.append((await link.do("place", order=drawn(rng, symbol)))["order"]["id"])
 
-        await asyncio.gather(*(drive(random.Random(seed * 10 + n)) for n in range(4)))
+        async with asyncio.TaskGroup() as group:
+            for n in range(4):
+                group.create_task(drive(random.Random(seed * 10 + n)))
 
 
 async def load(venue: Venue, symbols: list[str], seconds: float, seed: int = 1) -> list[Trader]:
@@ -69,7 +71,9 @@ async def load(venue: Venue, symbols: list[str], seconds: float, seed: int = 1) 
                 work.append(over_rest(user, symbol, seconds, own))
             else:
                 work.append(over_ws(port, token, symbol, seconds, own))
-    await asyncio.gather(*work)
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each)
     return traders
 
 

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from tests.e2e.ws.client import client
 from tests.e2e.ws.conftest import Start
 from tests.e2e.ws.flow import bearer, rich
-from trade_engine.api.ws import connection
-from trade_engine.api.ws.accounts import PRIVATE
-from trade_engine.api.ws.commands import COMMANDS, OPS
-from trade_engine.api.ws.session import LEVELS, MARKET_CHANNELS
 from trade_engine.cli import main
+from trade_engine.edge.ws import connection
+from trade_engine.edge.ws.accounts import PRIVATE
+from trade_engine.edge.ws.commands import COMMANDS, OPS
+from trade_engine.edge.ws.session import LEVELS, MARKET_CHANNELS, NOT_JSON
 from trade_engine.marketdata.candles import INTERVALS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "trader" / "websocket.md"
@@ -75,7 +75,7 @@ def test_the_code_knows_the_same_commands_channels_and_codes() -> None:
 def test_close_codes_are_those_of_the_guide_and_the_code() -> None:
     in_guide = {int(code) for code in re.findall(r"^\| (\d{4}) \|", GUIDE.read_text(), re.MULTILINE)}
     assert DOCUMENT["x-close-codes"].keys() == in_guide
-    own = {connection.EXPIRED, connection.TOO_SLOW, connection.NOT_JSON, connection.TOO_MANY}
+    own = {connection.EXPIRED, connection.TOO_SLOW, NOT_JSON, connection.TOO_MANY}
     assert own == {code for code in in_guide if code >= 4000}
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_restart import _funded, _load, _server
+from tests.e2e.processes import funded, load, served
 from tests.e2e.venue import Venue
 from tests.e2e.ws.client import client
-from trade_engine.sequencer.commit import CommitUnknown, Writer
+from trade_engine.sequencer.publish import CommittedBatch
+from trade_engine.sequencer.store.commit import Writer
+from trade_engine.sequencer.store.port import CommitUnknown
 
 SYMBOL = "BTC/USDT"
 
@@ -20,7 +22,7 @@ async def watched(port: int, tokens: list[str]) -> dict[str, Any]:
         for channel in ("depth", "trades"):
             await link.do("subscribe", channel=channel, symbol=SYMBOL)
         await link.do("subscribe", channel="orders")
-        await _load(port, tokens, {}, 1.0)
+        await load(port, tokens, {}, 1.0)
         await asyncio.sleep(0.3)
         book, told = link.books[SYMBOL], link.messages["trades", SYMBOL]
         return {
@@ -34,12 +36,12 @@ async def watched(port: int, tokens: list[str]) -> dict[str, Any]:
 
 
 def test_sequences_go_on_after_kill_9(data_dir: Path) -> None:
-    with _server(data_dir) as (port, server):
-        tokens = asyncio.run(_funded(data_dir, 4))
+    with served(data_dir) as (port, server):
+        tokens = asyncio.run(funded(data_dir, 4))
         before = asyncio.run(watched(port, tokens))
         server.kill()
         server.wait()
-    with _server(data_dir) as (port, _):
+    with served(data_dir) as (port, _):
         after = asyncio.run(watched(port, tokens))
     assert after["first"] >= before["sequence"] > 0
     assert after["sequence"] > after["first"]
@@ -61,10 +63,10 @@ async def test_a_commit_of_unknown_fate_is_told(venue: Venue, monkeypatch: pytes
         await trader.order(symbol, "SELL", "1", "10.00", self_trade_prevention="NONE")
         commit = Writer.commit
 
-        async def lost(self: Writer, arguments: list[Any]) -> None:
+        async def lost(self: Writer, batch: CommittedBatch) -> None:
             """Commit, and lose the connection before the answer."""
             monkeypatch.setattr(Writer, "commit", commit)
-            await commit(self, arguments)
+            await commit(self, batch)
             raise CommitUnknown("the connection is gone")
 
         monkeypatch.setattr(Writer, "commit", lost)

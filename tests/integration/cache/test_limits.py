@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.harness.redis import TestRedis
-from trade_engine.api.limits import Demand, Limits, LocalLimits, Verdict
-from trade_engine.api.settings import LimitSettings, RateLimit
 from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
+from trade_engine.edge.limits import Demand, LocalLimits, RateLimits, Verdict, debit_fills
+from trade_engine.edge.settings import LimitSettings, RateLimit
 
 
 class FakeClock:
@@ -22,7 +22,7 @@ class FakeClock:
         return self.now
 
 
-Make = Callable[[LimitSettings], Limits]
+Make = Callable[[LimitSettings], RateLimits]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def make(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterato
             return
         url = request.getfixturevalue("redis_url")
 
-        def redis(settings: LimitSettings) -> Limits:
+        def redis(settings: LimitSettings) -> RateLimits:
             limits = RedisLimits(
                 RedisSettings(url=url, key_prefix=f"test:{uuid.uuid4()}:", timeout_ms=5_000), settings, clock
             )
@@ -48,7 +48,7 @@ async def make(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterato
         yield redis
 
 
-async def one(limits: Limits, caller: str = "a", cost: int = 1, name: str = "orders") -> Verdict:
+async def one(limits: RateLimits, caller: str = "a", cost: int = 1, name: str = "orders") -> Verdict:
     (verdict,) = await limits.take([Demand(name, caller, cost)])
     return verdict
 
@@ -195,3 +195,33 @@ async def test_who_waits_as_it_closes_is_answered(own_redis: TestRedis) -> None:
     await limits.aclose()
     own_redis.thaw()
     assert [verdict.allowed for verdict in await asyncio.gather(*waiting)] == [True, True]
+
+
+async def test_a_debit_is_counted_whatever_is_left_and_the_next_wait_for_it(make: Make, clock: FakeClock) -> None:
+    limits = make(LimitSettings(orders=RateLimit(10, 100)))
+    assert (await one(limits)).remaining == 99
+    limits.debit(Demand("orders", "a", 5))
+    assert (await one(limits)).remaining == 93
+    limits.debit(Demand("orders", "a", 150))
+    refused = await one(limits)
+    assert (refused.allowed, refused.remaining) == (False, 0)
+    # 100 at once, of which 157 are used up, and the one that is asked for.
+    assert refused.retry_after_s == pytest.approx(5.8)
+    assert refused.reset_s == pytest.approx(15.7)
+    clock.now += 5.8
+    assert (await one(limits)).allowed
+    assert not (await one(limits)).allowed
+    assert (await one(limits, "b")).remaining == 99
+
+
+async def test_a_debit_of_a_limit_that_is_off_is_none(make: Make) -> None:
+    limits = make(LimitSettings(orders=RateLimit(0, 1)))
+    limits.debit(Demand("orders", "a", 1_000))
+    assert await limits.take([Demand("orders", "a")]) == []
+
+
+@pytest.mark.parametrize(("fills", "tokens"), [(0, 0), (1, 1), (100, 1), (101, 2), (1_000, 10)])
+async def test_each_hundred_fills_begun_cost_one_more_order(make: Make, fills: int, tokens: int) -> None:
+    limits = make(LimitSettings(orders=RateLimit(1, 100)))
+    debit_fills(limits, "a", fills)
+    assert (await one(limits)).remaining == 99 - tokens

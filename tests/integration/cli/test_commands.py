@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from trade_engine.cli import main
 from trade_engine.cli.options import user_id_of
+from trade_engine.edge.auth.tokens import ROLES
 
 USER = str(uuid.uuid4())
 
@@ -67,6 +68,12 @@ def test_token_is_made_with_the_directory_s_secret(cli: Cli, tmp_path: Path) -> 
     assert cli.run("token", "alice", "--data-dir", str(tmp_path)).count(".") == 2
 
 
+def test_a_token_s_roles_are_those_there_are(cli: Cli, tmp_path: Path) -> None:
+    printed = cli.run("token", "alice", "--role", "root", "--data-dir", str(tmp_path), exit_code=2)
+    assert f"'root' is not one of {', '.join(map(repr, sorted(ROLES)))}" in printed
+    assert not (tmp_path / "jwt.secret").exists()
+
+
 def test_migrations_go_down_and_up_again(cli: Cli, tmp_path: Path) -> None:
     steps = cli.json("migrate", "status")
     assert all(state != "not applied" for state in steps.values())
@@ -79,13 +86,13 @@ def test_migrations_go_down_and_up_again(cli: Cli, tmp_path: Path) -> None:
 
 def test_verify_of_an_empty_database(cli: Cli, tmp_path: Path) -> None:
     report = cli.json("verify")
+    parts = ("chain", "facts", "state", "orders", "trades", "markets", "traders", "ledger", "settlement")
     assert report == {
         "journal_batches": 0,
-        "chain_ok": True,
-        "state_ok": True,
-        "orders_ok": True,
-        "trades_ok": True,
-        "ledger_ok": True,
+        "journal_head": "0 ",
+        **{f"{part}_ok": True for part in (*parts, "funding", "candles", "audit")},
+        "unproven": 0,
+        "in_flight": 0,
         "differences": [],
     }
     assert "none" in cli.run("verify", "--data-dir", str(tmp_path))
@@ -95,12 +102,16 @@ def test_config_is_shown_and_checked(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli.run("config", "show", "--json"))["server"]["http_port"] == 8080
     assert "http_port: 8080" in cli.run("config", "show")
     assert "10 markets" in cli.run("config", "check")
+    assert json.loads(cli.run("config", "check", "--json")) == {"ok": True, "markets": 10}
     assert json.loads(cli.run("config", "schema"))
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("server:\n  http_port: 99999\n")
     printed = cli.run("config", "check", "--config", str(wrong), exit_code=1)
     assert "server.http_port" in printed
     assert "99999" in printed
+    answer = json.loads(cli.run("config", "check", "--json", "--config", str(wrong), exit_code=1))
+    assert (answer["ok"], answer["key"]) == (False, "server.http_port")
+    assert answer["message"] in printed
 
 
 def test_the_example_for_replays_is_right(cli: Cli) -> None:

@@ -1,5 +1,5 @@
 """The API over an engine in memory, for the client too."""
 
-from tests.integration.api.conftest import start
+from tests.integration.edge.conftest import start
 
 __all__ = ["start"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.reservations import reserved
 from trade_engine.domain.errors import InvalidRequest, NotFound, Refused
 from trade_engine.settlement.dead_letters import DeadLetters
 from trade_engine.settlement.reconciler import Reconciler
@@ -138,4 +139,4 @@ async def test_repair_releases_what_an_earlier_writer_left(pool: Any, wallet: Po
     ]
     repaired = await reconciler.run(repair=True)
     assert (repaired.released, repaired.differences) == ([orphan], [])
-    assert [row.order_id for row in await wallet.open_reservations()] == [kept]
+    assert [row.order_id for row in await reserved(wallet)] == [kept]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.settlement import all_settled
 from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
 from trade_engine.wallet.ledger import FEE_ACCOUNTS
@@ -61,7 +62,7 @@ async def test_a_trade_settles_and_its_instruction_goes(pool: Any, wallet: Any, 
     assert await pending_proceeds(pool, seller) == {"USDT": 49_950 * UNIT}
     told: list[Any] = []
     worker = running(worker_of(pool, wallet, on_settled=told.extend))
-    await asyncio.wait_for(worker.drain(), 5)
+    await all_settled(worker, pool, 5)
     row = await commits.trade_row(trade.trade_id)
     assert row["settlement_status"] == "SETTLED"
     assert row["settled_at"] is not None
@@ -79,7 +80,7 @@ async def test_a_release_instruction_frees_its_amount(pool: Any, wallet: Any, co
     await commits.release(order, user, "USDT", 30)
     orphan = await commits.order(user, "BUY", 20)
     await commits.release(orphan, user, "USDT", None)
-    await asyncio.wait_for(running(worker_of(pool, wallet)).drain(), 5)
+    await all_settled(running(worker_of(pool, wallet)), pool, 5)
     assert await wallet.balances(user) == [Balance("USDT", 60, 40)]
 
 
@@ -94,7 +95,7 @@ async def test_a_refused_trade_is_dead_lettered_without_holding_up_its_batch(
     good += [await commits.simple_trade(buyer, seller) for _ in range(3)]
     failed: list[Any] = []
     worker = running(worker_of(pool, wallet, on_failed=failed.extend))
-    await asyncio.wait_for(worker.drain(), 5)
+    await all_settled(worker, pool, 5)
     for trade in good:
         assert (await commits.trade_row(trade.trade_id))["settlement_status"] == "SETTLED"
     await until(lambda: bool(failed))
@@ -136,7 +137,7 @@ async def test_an_absent_wallet_uses_up_no_attempt(pool: Any, wallet: Any, commi
     row = await pool.fetchrow("SELECT status, attempts FROM settlement_instructions")
     assert tuple(row) == ("PENDING", 0)
     away.away = False
-    await asyncio.wait_for(worker.drain(), 5)
+    await all_settled(worker, pool, 5)
     assert (await commits.trade_row(trade.trade_id))["settlement_status"] == "SETTLED"
     assert worker.counts.outages >= 5
 
@@ -151,7 +152,7 @@ async def test_a_stop_during_an_outage_ends_at_once_and_a_restart_resumes(
     await until(lambda: first.counts.outages > 0)
     first.stop()
     await asyncio.wait_for(task, 1)
-    await asyncio.wait_for(running(worker_of(pool, wallet)).drain(), 5)
+    await all_settled(running(worker_of(pool, wallet)), pool, 5)
     assert (await commits.trade_row(trade.trade_id))["settlement_status"] == "SETTLED"
 
 
@@ -162,7 +163,7 @@ async def test_a_trade_settled_before_a_crash_is_only_marked(
     trade = await commits.simple_trade(buyer, seller)
     await wallet.settle_many([trade])
     before = await wallet.balances(buyer)
-    await asyncio.wait_for(running(worker_of(pool, wallet)).drain(), 5)
+    await all_settled(running(worker_of(pool, wallet)), pool, 5)
     assert (await commits.trade_row(trade.trade_id))["settlement_status"] == "SETTLED"
     assert await wallet.balances(buyer) == before
 
@@ -176,8 +177,8 @@ async def test_many_trades_settle_once_whatever_the_workers(
     worker = running(worker_of(pool, wallet, QUICK._replace(workers=workers), on_settled=told.extend))
     for _ in range(60):
         await commits.simple_trade(buyer, seller)
-        worker.notify()
-    await asyncio.wait_for(worker.drain(), 10)
+        worker.rebuilt()
+    await all_settled(worker, pool, 10)
     assert len({item.trade.trade_id for item in told}) == len(told) == 60
     assert (await wallet.balances(buyer))[0] == Balance("BTC", 60 * UNIT, 0)
     assert await pool.fetchval("SELECT count(*) FROM settlement_instructions") == 0

@@ -9,10 +9,12 @@ import httpx
 import pytest
 
 from tests.fault.proxy import FaultProxy
+from tests.harness.reservations import reserved
 from tests.harness.wallet_service import SECRET, wallet_service
-from trade_engine.api.auth.tokens import SERVICE, TRADER, issue_token
 from trade_engine.domain.scale import UNIT
+from trade_engine.edge.auth.tokens import ENGINE, SERVICE, TRADER, issue_token
 from trade_engine.wallet.breaker import BreakerSettings, BreakerState
+from trade_engine.wallet.http_app import warn_of_service
 from trade_engine.wallet.http_client import (
     ClientSettings,
     HttpWallet,
@@ -126,6 +128,14 @@ async def test_a_trade_settles_once_and_answers_the_same_again(http: httpx.Async
         ("/reserve", {"user_id": "nobody"}, 400, "INVALID_REQUEST"),
         ("/reserve", {"user_id": "6f2c1d2e-6a7b-5c3d-9e4f-0a1b2c3d4e5f"}, 404, "USER_NOT_FOUND"),
         ("/reserve", {"unknown": 1}, 400, "INVALID_REQUEST"),
+        ("/reserve", {"asset": "USDT\n"}, 400, "INVALID_REQUEST"),
+        ("/reserve", {"user_id": new_id() + "\n"}, 400, "INVALID_REQUEST"),
+        ("/reserve", {"order_id": new_id() + "\n"}, 400, "INVALID_REQUEST"),
+        ("/reserve", {"amount": "1\n"}, 400, "INVALID_AMOUNT"),
+        ("/reserve", {"reason": "a\0b"}, 400, "INVALID_REQUEST"),
+        ("/reserve", {"epoch": 2**63}, 400, "INVALID_REQUEST"),
+        ("/reserve", {"epoch": -1}, 400, "INVALID_REQUEST"),
+        ("/release", {"reason": "\0"}, 400, "INVALID_REQUEST"),
         ("/release", {"user_id": None, "asset": None, "amount": None}, 404, "RESERVATION_NOT_FOUND"),
     ],
 )
@@ -202,7 +212,7 @@ async def test_the_client_is_the_port(port: int, client_of: Callable[..., HttpWa
     reserves = [Reserve(user, "USDT", 2 * UNIT, order, order), Reserve(user, "USDT", 9 * UNIT, new_id(), new_id())]
     done, refused = await client.reserve_many(reserves, 1)
     assert (done.ok, done.reserved, refused.code) == (True, 2 * UNIT, "INSUFFICIENT_BALANCE")
-    assert [row[:4] for row in await client.open_reservations()] == [(order, user, "USDT", 2 * UNIT)]
+    assert [row[:4] for row in await reserved(client)] == [(order, user, "USDT", 2 * UNIT)]
     [released] = await client.release_many([Release(order, user, "USDT", None, new_id())])
     assert (released.amount, await client.balances(user)) == (2 * UNIT, [Balance("USDT", 5 * UNIT, 0)])
     assert await client.audit() == []
@@ -283,3 +293,34 @@ async def test_a_server_error_is_told_as_such(client_of: Callable[..., HttpWalle
         await client.balances(new_id())
     assert client.counts[("balances", "retry")] == 3
     server.close()
+
+
+async def test_only_an_engine_names_an_epoch_and_a_service_is_warned_once(
+    port: int, http: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = {"Authorization": f"Bearer {token_of(ENGINE)}"}
+    answer = await http.post(f"{PREFIX}/fence", json={"epoch": 3}, headers=engine)
+    assert answer.json() == {"success": True, "code": "OK", "epoch": 3}
+    for epoch, code in ((1_004, "EPOCH_TOO_FAR"), (2, "STALE_EPOCH"), (9_007_199_254_740_991, "EPOCH_TOO_FAR")):
+        answer = await http.post(f"{PREFIX}/fence", json={"epoch": epoch}, headers=engine)
+        assert answer.json() == {"success": True, "code": code, "epoch": 3}
+        body = {"user_id": new_id(), "asset": "USDT", "amount": "1", "order_id": new_id(), "epoch": epoch}
+        answer = await http.post(f"{PREFIX}/reserve", json=body, headers=engine)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, code)
+    for wrong in (-1, 2**63, 2**70, "3", 1.5, None):
+        answer = await http.post(f"{PREFIX}/fence", json={"epoch": wrong}, headers=engine)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_REQUEST"), wrong
+    user = await funded(http, "USDT", "10")
+    body = {"user_id": user, "asset": "USDT", "amount": "1", "order_id": new_id()}
+    warn_of_service.cache_clear()
+    capsys.readouterr()
+    assert (await ask(http, "/reserve", **body))[0] == 200
+    assert "named_epoch" not in capsys.readouterr().out
+    for _ in range(2):
+        assert (await ask(http, "/reserve", **body | {"order_id": new_id(), "epoch": 3}))[0] == 200
+    assert capsys.readouterr().out.count("service_token_named_epoch") == 1
+    answer = await http.post(f"{PREFIX}/deposit", json={
+        "user_id": user, "asset": "USDT", "amount": "1", "operation_id": new_id()}, headers=engine)  # fmt: skip
+    assert answer.status_code == 200, "what a service may, an engine may"
+    trader = {"Authorization": f"Bearer {token_of(TRADER)}"}
+    assert (await http.post(f"{PREFIX}/fence", json={"epoch": 4}, headers=trader)).status_code == 403

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 import uuid_utils
 
-from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT, EntryType
-from trade_engine.wallet.port import Balance, Release, Reserve, SettleTrade, WalletUnavailable
+from trade_engine.wallet.fence import FenceRefused, read_fence, set_fence
+from trade_engine.wallet.ledger import FEE_ACCOUNTS, FENCE_REACH, OUTSIDE_ACCOUNT, EntryType
+from trade_engine.wallet.port import Balance, Fence, Release, Reserve, SettleTrade, WalletUnavailable
 from trade_engine.wallet.service import PostgresWallet
 
 LARGEST = 2**63 - 1
@@ -209,3 +210,30 @@ async def test_a_database_that_is_away_is_unavailable(database_url: str) -> None
 def test_fee_stripes_are_bounded(pool: Any) -> None:
     with pytest.raises(ValueError, match="fee_stripes"):
         PostgresWallet(pool, fee_stripes=17)
+
+
+async def test_the_fence_goes_up_and_believes_only_what_is_near(wallet: PostgresWallet) -> None:
+    assert await wallet.raise_fence(0) == Fence("OK", 0)
+    assert await wallet.raise_fence(FENCE_REACH + 1) == Fence("EPOCH_TOO_FAR", 0)
+    assert await wallet.raise_fence(FENCE_REACH) == Fence("OK", FENCE_REACH)
+    assert await wallet.raise_fence(3) == Fence("STALE_EPOCH", FENCE_REACH)
+    assert await wallet.raise_fence(2**63 - 1) == Fence("EPOCH_TOO_FAR", FENCE_REACH)
+    user = await funded(wallet)
+    for far in (2 * FENCE_REACH + 1, 2**63 - 1):
+        outcomes = await wallet.reserve_many([Reserve(user, "USDT", 1, new_id(), new_id())] * 2, far)
+        assert [outcome.code for outcome in outcomes] == ["EPOCH_TOO_FAR"] * 2
+    [outcome] = await wallet.reserve_many([Reserve(user, "USDT", 1, new_id(), new_id())], FENCE_REACH)
+    assert outcome.ok, "nobody was fenced out"
+    [outcome] = await wallet.reserve_many([Reserve(user, "USDT", 1, new_id(), new_id())], FENCE_REACH + 1)
+    assert outcome.ok
+    assert await wallet.raise_fence(0) == Fence("STALE_EPOCH", FENCE_REACH + 1)
+
+
+async def test_the_fence_by_hand_is_audited_and_goes_down_only_if_one_insists(connection: Any) -> None:
+    assert await set_fence(connection, 5, "somebody", "why") == 0
+    with pytest.raises(FenceRefused, match="--force"):
+        await set_fence(connection, 4, "somebody", "why")
+    assert await read_fence(connection) == 5
+    assert await set_fence(connection, 4, "somebody", "why", downward=True) == 5
+    assert await read_fence(connection) == 4
+    assert await connection.fetchval("SELECT count(*) FROM admin_audit WHERE action = 'wallet.fence'") == 2

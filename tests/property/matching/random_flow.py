@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 
-from trade_engine.domain.commands import Command, CommandKind, OrderFlag, encode_command
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag, RuleFlag, encode_command
 from trade_engine.domain.enums import MarketState, OrderType, Reason, TimeInForce
 
 MARKET = 7
@@ -30,10 +30,11 @@ class RandomFlow:
         self._placed: deque[tuple[int, int, int]] = deque([(1, 1, 0)], maxlen=_REMEMBERED)
         self._live: list[int] = []
         self._linked: set[int] = set()
+        self._triggers = False
 
-    def know(self, live: list[int], linked: set[int]) -> None:
-        """Tell which orders live now, and which of them cannot be linked (any more)."""
-        self._live, self._linked = live, linked
+    def know(self, live: list[int], linked: set[int], triggers: bool = False) -> None:
+        """Tell which orders live now, which of them cannot be linked (any more), and whether stops are due to enter."""
+        self._live, self._linked, self._triggers = live, linked, triggers
 
     def batch(self, count: int) -> bytes:
         """The next ``count`` command records."""
@@ -48,14 +49,17 @@ class RandomFlow:
         bits = self._random.getrandbits(10)
         self.sequence += 1
         self.time_us += bits & 3
+        if self._triggers and bits & 15:
+            self._triggers = self._random.getrandbits(1) == 0
+            return self._command(CommandKind.TRIGGER)
         if self._state != MarketState.OPEN and bits & 31 == 0:
             return self._set_state(MarketState.OPEN)
         if bits < 690:
             return self._place()
         if bits < 760:
             cancel = self._to_one(CommandKind.CANCEL)
-            if cancel.order_id in self._live:
-                self._live.remove(cancel.order_id)
+            if cancel.order_number in self._live:
+                self._live.remove(cancel.order_number)
             return cancel
         if bits < 850:
             return self._to_one(CommandKind.REDUCE, quantity=self._random.randint(0 if bits & 31 == 0 else 1, 40))
@@ -89,7 +93,12 @@ class RandomFlow:
     def _place(self) -> Command:
         draw = self._random
         side, kind = draw.getrandbits(1), draw.getrandbits(6)
-        fields = {"order_id": self.sequence, "user": draw.randint(1, 9), "side": side, "quantity": draw.randint(1, 60)}
+        fields = {
+            "order_number": self.sequence,
+            "user": draw.randint(1, 9),
+            "side": side,
+            "quantity": draw.randint(1, 60),
+        }
         if draw.getrandbits(1):
             fields["stp"] = draw.randint(0, 4)
         if kind < 44:
@@ -110,7 +119,7 @@ class RandomFlow:
         if draw.getrandbits(6) == 0:
             self._spoil(fields)
         if fields.get("time_in_force", 0) not in (1, 2) and fields.get("type", 0) != OrderType.MARKET:
-            self._placed.append((fields["order_id"], fields["user"], side))
+            self._placed.append((fields["order_number"], fields["user"], side))
         return self._command(CommandKind.PLACE, **fields)
 
     def _decorate(self, fields: dict[str, int]) -> None:
@@ -126,10 +135,10 @@ class RandomFlow:
             fields["flags"] = int(OrderFlag.POST_ONLY)
         first_leg = self._first_leg() if rests or type_ == OrderType.STOP else None
         if first_leg and draw.getrandbits(2) == 0:
-            fields["linked_id"], fields["user"], fields["side"] = first_leg
+            fields["linked_number"], fields["user"], fields["side"] = first_leg
             if draw.getrandbits(6) == 0:
-                fields["linked_id"] = self._recent()
-            self._linked |= {first_leg[0], fields["order_id"]}
+                fields["linked_number"] = self._recent()
+            self._linked |= {first_leg[0], fields["order_number"]}
         if fields["side"] == 0 and draw.getrandbits(2) == 0:
             fields["flags"] = fields.get("flags", 0) | OrderFlag.LIMITED_NOTIONAL
             fields["max_notional"] = fields["quantity"] * self._middle + draw.randint(-8_000, 8_000)
@@ -141,8 +150,8 @@ class RandomFlow:
         """Make one field wrong or extreme."""
         draw = self._random
         name = draw.choice(
-            ("order_id", "user", "side", "type", "time_in_force", "stp", "flags", "price", "quantity", "stop_price",
-             "display", "max_notional", "expires_us", "linked_id")
+            ("order_number", "user", "side", "type", "time_in_force", "stp", "flags", "price", "quantity", "stop_price",
+             "display", "max_notional", "expires_us", "linked_number")
         )  # fmt: skip
         if name in ("side", "type", "time_in_force", "stp", "flags"):
             fields[name] = draw.choice((0, 1, 2, 3, 4, 5, 7, 8, 255))
@@ -151,11 +160,11 @@ class RandomFlow:
 
     def _to_one(self, kind: int, quantity: int = 0) -> Command:
         reason = Reason.ADMIN_REQUEST if self._random.getrandbits(4) == 0 else 0 if self._random.getrandbits(8) else 3
-        return self._command(kind, order_id=self._recent(), reason=reason, quantity=quantity)
+        return self._command(kind, order_number=self._recent(), reason=reason, quantity=quantity)
 
     def _amend(self) -> Command:
         draw = self._random
-        fields = {"order_id": self._recent()}
+        fields = {"order_number": self._recent()}
         what = draw.randint(1, 6) if draw.getrandbits(5) else 0
         if what & 1:
             fields["quantity"] = draw.randint(-1, 70)
@@ -183,9 +192,9 @@ class RandomFlow:
         if what < 7:
             return self._configure()
         if what < 11:
-            return self._command(draw.choice((0, 9, 255)), order_id=self._recent())
+            return self._command(draw.choice((0, CommandKind.TRIGGER, 10, 255)), order_number=self._recent())
         if what < 12:
-            return self._command(CommandKind.CANCEL, order_id=self._recent())._replace(market_id=MARKET + 1)
+            return self._command(CommandKind.CANCEL, order_number=self._recent())._replace(market_id=MARKET + 1)
         self.time_us += draw.randint(0, 500)
         return self._place()
 
@@ -208,4 +217,5 @@ class RandomFlow:
             quantity=maybe(1, 2_500),
             display=maybe(3, 12) if draw.getrandbits(1) else 0,
             max_notional=maybe(1, 6) if draw.getrandbits(5) else -1,
+            flags=draw.choice((0, RuleFlag.CASCADE_BUDGET, RuleFlag.CASCADE_BUDGET)) if draw.getrandbits(5) else 2,
         )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.property.matching.auditor import Auditor
-from trade_engine.domain.commands import Command, CommandKind, OrderFlag, encode_command
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag, RuleFlag, encode_command
 from trade_engine.domain.enums import MarketState, OrderType, Reason, SelfTradePrevention, TimeInForce
 from trade_engine.domain.events import EventKind, decode_events
 from trade_engine.matching.books import BookKind, default_kind, new_book
@@ -54,8 +54,9 @@ class BothBooks(RuleBasedStateMachine):
         life: int,
     ) -> None:  # fmt: skip
         self.send(
-            CommandKind.PLACE, order_id=self.sequence + 1, user=user, side=side, price=price, quantity=lots, stp=stp,
-            time_in_force=lasting, display=display, flags=int(post_only and life % 4 == 0 and OrderFlag.POST_ONLY),
+            CommandKind.PLACE, order_number=self.sequence + 1, user=user, side=side, price=price, quantity=lots,
+            stp=stp, time_in_force=lasting, display=display,
+            flags=int(post_only and life % 4 == 0 and OrderFlag.POST_ONLY),
             expires_us=self.time_us + life if life > 20 or lasting > TimeInForce.FOK else 0,
         )  # fmt: skip
 
@@ -65,16 +66,18 @@ class BothBooks(RuleBasedStateMachine):
         flags = int(OrderFlag.LIMITED_NOTIONAL | (OrderFlag.QUOTE_AMOUNT if by_amount else 0)) if side == 0 else 0
         lots = 0 if flags & OrderFlag.QUOTE_AMOUNT else lots
         self.send(
-            CommandKind.PLACE, order_id=self.sequence + 1, user=user, side=side, type=OrderType.MARKET, quantity=lots,
-            stp=stp, time_in_force=lasting if lasting <= TimeInForce.FOK else 0, flags=flags, max_notional=budget,
+            CommandKind.PLACE, order_number=self.sequence + 1, user=user, side=side, type=OrderType.MARKET,
+            quantity=lots, stp=stp, time_in_force=lasting if lasting <= TimeInForce.FOK else 0, flags=flags,
+            max_notional=budget,
         )  # fmt: skip
 
     @rule(side=SIDES, price=PRICES, stop_price=PRICES, lots=LOTS, lasting=LASTING, user=st.integers(1, 3),
           limited=st.booleans())  # fmt: skip
     def stop(self, side: int, price: int, stop_price: int, lots: int, lasting: int, user: int, limited: bool) -> None:
         self.send(
-            CommandKind.PLACE, order_id=self.sequence + 1, user=user, side=side, quantity=lots, stop_price=stop_price,
-            type=OrderType.STOP_LIMIT if limited else OrderType.STOP, price=price if limited else 0,
+            CommandKind.PLACE, order_number=self.sequence + 1, user=user, side=side, quantity=lots,
+            stop_price=stop_price, type=OrderType.STOP_LIMIT if limited else OrderType.STOP,
+            price=price if limited else 0,
             time_in_force=lasting, expires_us=self.time_us + 30 if lasting > TimeInForce.FOK else 0,
         )  # fmt: skip
 
@@ -83,25 +86,29 @@ class BothBooks(RuleBasedStateMachine):
     def pair(self, back: int, price: int, lots: int) -> None:
         first = self.auditor.accounts[self.some_order(back)].placed
         self.send(
-            CommandKind.PLACE, order_id=self.sequence + 1, user=first.user, side=first.side, price=price, quantity=lots,
-            linked_id=first.order_id,
+            CommandKind.PLACE, order_number=self.sequence + 1, user=first.user, side=first.side, price=price,
+            quantity=lots, linked_number=first.order_number,
         )  # fmt: skip
 
     @rule(back=st.integers(0, 9))
     def cancel(self, back: int) -> None:
-        self.send(CommandKind.CANCEL, order_id=self.some_order(back))
+        self.send(CommandKind.CANCEL, order_number=self.some_order(back))
 
     @rule(back=st.integers(0, 9), lots=LOTS)
     def reduce(self, back: int, lots: int) -> None:
-        self.send(CommandKind.REDUCE, order_id=self.some_order(back), quantity=lots)
+        self.send(CommandKind.REDUCE, order_number=self.some_order(back), quantity=lots)
 
     @rule(back=st.integers(0, 9), price=PRICES | st.just(0), lots=LOTS | st.just(0), stop_price=PRICES | st.just(0))
     def amend(self, back: int, price: int, lots: int, stop_price: int) -> None:
-        order_id = self.some_order(back)
-        account = self.auditor.accounts.get(order_id)
+        order_number = self.some_order(back)
+        account = self.auditor.accounts.get(order_number)
         waits = account is not None and account.placed.type >= OrderType.STOP
         self.send(
-            CommandKind.AMEND, order_id=order_id, price=price, quantity=lots, stop_price=stop_price if waits else 0
+            CommandKind.AMEND,
+            order_number=order_number,
+            price=price,
+            quantity=lots,
+            stop_price=stop_price if waits else 0,
         )
 
     @rule(user=st.integers(0, 3), most=st.integers(0, 3))
@@ -112,7 +119,7 @@ class BothBooks(RuleBasedStateMachine):
     def set_state(self, state: int) -> None:
         self.send(CommandKind.SET_STATE, state=state)
         if state != MarketState.OPEN:
-            self.send(CommandKind.CANCEL, order_id=self.some_order(0), reason=int(Reason.ADMIN_REQUEST))
+            self.send(CommandKind.CANCEL, order_number=self.some_order(0), reason=int(Reason.ADMIN_REQUEST))
             self.send(CommandKind.SET_STATE, state=MarketState.OPEN)
 
     @rule(later=st.integers(0, 30), most=st.integers(0, 2))
@@ -121,11 +128,26 @@ class BothBooks(RuleBasedStateMachine):
         self.send(CommandKind.TICK, quantity=most)
 
     @rule(band=st.sampled_from((0, 30_000)), slippage=st.sampled_from((0, 10_000)), notional=st.sampled_from((0, 300)),
-          most=st.sampled_from((0, 3, 20)), fills=st.sampled_from((0, 1, 2)))  # fmt: skip
-    def configure(self, band: int, slippage: int, notional: int, most: int, fills: int) -> None:
+          most=st.sampled_from((0, 3, 20)), fills=st.sampled_from((0, 1, 2)), budget=st.booleans())  # fmt: skip
+    def configure(self, band: int, slippage: int, notional: int, most: int, fills: int, budget: bool) -> None:
         self.send(
-            CommandKind.CONFIGURE, price=band, stop_price=slippage, quantity=notional, display=most, max_notional=fills
-        )
+            CommandKind.CONFIGURE, price=band, stop_price=slippage, quantity=notional, display=most,
+            max_notional=fills, flags=int(budget and RuleFlag.CASCADE_BUDGET),
+        )  # fmt: skip
+
+    @rule()
+    def trigger(self) -> None:
+        self.send(CommandKind.TRIGGER)
+
+    @precondition(lambda self: self.books[0].triggers_due())
+    @rule()
+    def trigger_all(self) -> None:
+        """Every TRIGGER starts a stop or ends the waiting, so that the waiting has an end."""
+        for _ in range(len(self.auditor.accounts) + 1):
+            if not self.books[0].triggers_due():
+                return
+            self.send(CommandKind.TRIGGER)
+        raise AssertionError("stops wait for ever")
 
     @rule()
     def restart(self) -> None:
@@ -144,6 +166,7 @@ class BothBooks(RuleBasedStateMachine):
             self.auditor.compare(book)
         assert self.books[0].state_hash() == self.books[1].state_hash()
         assert self.books[0].next_expiry() == self.books[1].next_expiry()
+        assert self.books[0].triggers_due() == self.books[1].triggers_due()
 
 
 def test_both_books_as_one_machine() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.harness.reservations import reserved
+from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT
 from trade_engine.wallet.memory import MemoryWallet
 from trade_engine.wallet.port import Release, Reserve, SettleTrade
-from trade_engine.wallet.service import PostgresWallet
 
 ASSETS = ("BTC", "USDT", "ETH")
 AMOUNTS = ("quantity", "notional", "buyer_fee", "seller_fee")
@@ -102,7 +103,7 @@ class Scenario:
         )  # fmt: skip
 
 
-async def same_state(connection: Any, postgres: PostgresWallet, memory: MemoryWallet) -> None:
+async def same_state(connection: Any, postgres: PostgresLedger, memory: MemoryWallet) -> None:
     rows = await connection.fetch(
         "SELECT user_id::TEXT, asset, (available * 1e8)::BIGINT, (reserved * 1e8)::BIGINT FROM wallet.balances"
     )
@@ -112,7 +113,7 @@ async def same_state(connection: Any, postgres: PostgresWallet, memory: MemoryWa
         for balance in await memory.balances(user)
     }
     assert {tuple(row) for row in rows} == expected
-    assert sorted(await postgres.open_reservations()) == sorted(await memory.open_reservations())
+    assert await reserved(postgres) == await reserved(memory)
 
 
 @pytest.mark.timeout(120)
@@ -123,10 +124,10 @@ async def test_postgres_and_memory_answer_alike(database_url: str) -> None:
     memory = MemoryWallet()
     codes: dict[str, int] = {}
     async with asyncpg.create_pool(database_url, min_size=1, max_size=2) as pool:
-        postgres = PostgresWallet(pool, reserve_timeout_s=10)
+        postgres = PostgresLedger(pool, reserve_timeout_s=10)
         for _ in range(BATCHES):
             size = scenario.random.randrange(1, 12)
-            held = [(r.order_id, r.user_id, r.asset) for r in await memory.open_reservations()]
+            held = [(r.order_id, r.user_id, r.asset) for r in await reserved(memory)]
             match scenario.random.randrange(6):
                 case 0:
                     amount = scenario.random.choice((0, 5, 1000, 2000))

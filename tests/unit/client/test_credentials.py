@@ -7,9 +7,9 @@ import time
 import pytest
 
 from trade_engine.client import Client
-from trade_engine.client.credentials import ApiKey, Token, credentials
+from trade_engine.client.credentials import KeyCredentials, Token, credentials
 
-KEY = ApiKey("id", "secret")
+KEY = KeyCredentials("id", "secret")
 
 
 def expected(timestamp: str, nonce: str, line: str, body: str = "") -> str:
@@ -44,7 +44,7 @@ def test_secrets_are_not_shown() -> None:
 
 def test_one_kind_of_login() -> None:
     assert credentials(None, None, None) is None
-    assert isinstance(credentials(None, "k", "s"), ApiKey)
+    assert isinstance(credentials(None, "k", "s"), KeyCredentials)
     for token, key, secret in ((None, "k", None), (None, None, "s"), ("t", "k", "s")):
         with pytest.raises(ValueError, match="key"):
             Client(token=token, api_key=key, api_secret=secret)

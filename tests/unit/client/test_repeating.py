@@ -18,7 +18,7 @@ from trade_engine.client import (
     Unavailable,
     calls,
 )
-from trade_engine.client.repeating import Came, Lost, Pause, Reply, Try, carry_out
+from trade_engine.client.repeating import Answered, Lost, Pause, Reply, Try, carry_out
 
 CUT = Lost("cut", sent=True)
 NO_WAY = Lost("refused", sent=False)
@@ -44,7 +44,7 @@ CANCELLED = Reply(200, None, b'{"success":true,"data":{"cancelled":3}}')
 class Story:
     """Feeds answers to a call; the clock moves with pauses and, by ``took_s``, with tries."""
 
-    def __init__(self, call: Any, came: Sequence[Came], retry: Retry | None = None, took_s: float = 0.0) -> None:
+    def __init__(self, call: Any, came: Sequence[Answered], retry: Retry | None = None, took_s: float = 0.0) -> None:
         self.now, self.tries, self.pauses, self.timeouts = 0.0, 0, list[float](), list[float]()
         self.result: Any = None
         steps = carry_out(call, retry or Retry(), lambda: self.now, lambda: 0.0)
@@ -99,7 +99,7 @@ class Story:
         (PLACE, [Reply(200, None, b'{"success":false}')], 1, OutcomeUnknown),
     ],
 )
-def test_stories(call: Any, came: list[Came], tries: int, result: Any) -> None:
+def test_stories(call: Any, came: list[Answered], tries: int, result: Any) -> None:
     story = Story(call, came)
     assert story.tries == tries
     if isinstance(result, type):
@@ -120,7 +120,7 @@ def test_stories(call: Any, came: list[Came], tries: int, result: Any) -> None:
         (TIME, GATEWAY, ProtocolError),
     ],
 )
-def test_it_ends_at_the_deadline(call: Any, answer: Came, result: type) -> None:
+def test_it_ends_at_the_deadline(call: Any, answer: Answered, result: type) -> None:
     story = Story(call, [answer] * 1000, Retry(deadline_s=20, longest_pause_s=3), took_s=0.1)
     assert type(story.result) is result
     assert 17 <= story.now <= 20.2

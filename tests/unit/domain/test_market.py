@@ -51,6 +51,7 @@ def test_a_notional_is_exact() -> None:
         ({"maker_fee": UNIT}, "maker_fee"),
         ({"taker_fee": -1}, "taker_fee"),
         ({"price_band_ppm": -1}, "price_band_ppm"),
+        ({"min_display_ppm": 1_000_001}, "min_display_share"),
     ],
 )
 def test_a_contradiction_is_refused_by_name(change: dict[str, Any], named: str) -> None:

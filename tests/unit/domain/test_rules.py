@@ -5,12 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from trade_engine.domain.enums import OrderType, Side, TimeInForce
+from trade_engine.domain.enums import FeeAsset, OrderType, Side, TimeInForce
 from trade_engine.domain.errors import EngineError, InvalidRequest, Refused
 from trade_engine.domain.market import default_markets
 from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.rules import check_order, show_average
-from trade_engine.domain.scale import MAX_UNITS, UNIT, parse_units
+from trade_engine.domain.scale import MAX_UNITS, UNIT, format_units, parse_units
+from trade_engine.matching.books import new_book
+from trade_engine.sequencer.admission import funds_needed
 
 BTC = default_markets()[0]
 BASE = PlaceOrder(
@@ -35,6 +37,7 @@ GOOD: list[dict[str, Any]] = [
     {"quantity": BTC.min_quantity},
     {"post_only": True},
     {"display_quantity": parse_units("0.1")},
+    {"display_quantity": parse_units("0.025")},
     {"time_in_force": TimeInForce.GTD, "expires_us": 1},
     {"time_in_force": TimeInForce.FOK},
     {"price": parse_units("1"), "quantity": UNIT},
@@ -69,6 +72,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"display_quantity": UNIT, "time_in_force": TimeInForce.IOC}, "INVALID_DISPLAY_QUANTITY"),
     ({"display_quantity": 1}, "INVALID_DISPLAY_QUANTITY"),
     ({"display_quantity": UNIT}, "INVALID_DISPLAY_QUANTITY"),
+    ({"display_quantity": parse_units("0.024999")}, "INVALID_DISPLAY_QUANTITY"),
+    ({"display_quantity": BTC.lot_size}, "INVALID_DISPLAY_QUANTITY"),
 ]
 
 
@@ -92,3 +97,36 @@ def test_the_average_price_is_cut_not_rounded() -> None:
     assert show_average(parse_units("200"), parse_units("3"), 2) == "66.66666666"
     assert show_average(parse_units("100"), parse_units("2"), 2) == "50.00"
     assert show_average(parse_units("100"), parse_units("2"), 0) == "50"
+
+
+def test_an_iceberg_shows_its_share_and_the_least_is_named() -> None:
+    odd = msgspec.structs.replace(BASE, quantity=parse_units("0.333333"), display_quantity=parse_units("0.016666"))
+    with pytest.raises(InvalidRequest) as refused:
+        check_order(odd, BTC)
+    assert refused.value.code == "INVALID_DISPLAY_QUANTITY"
+    least = refused.value.details["limit"]
+    assert (refused.value.details["field"], least) == ("display_quantity", "0.016667")
+    check_order(msgspec.structs.replace(odd, display_quantity=parse_units(least)), BTC)
+    check_order(odd, msgspec.structs.replace(BTC, min_display_ppm=0))
+
+
+@pytest.mark.parametrize("taker_fee", [0, 1, 100_000, UNIT - 1])
+@pytest.mark.parametrize("fee_asset", FeeAsset)
+@pytest.mark.parametrize("scales", [(UNIT // 100, 100), (1, UNIT), (10_000, 100_000), (UNIT, 1)])
+def test_the_least_quote_amount_pays_for_one_lot_at_one_tick(
+    taker_fee: int, fee_asset: FeeAsset, scales: tuple[int, int]
+) -> None:
+    tick, lot = scales
+    market = msgspec.structs.replace(
+        BTC, tick_size=tick, lot_size=lot, min_quantity=lot, min_notional=0, taker_fee=taker_fee, fee_asset=fee_asset
+    )
+    least = market.least_quote_amount
+    order = msgspec.structs.replace(BASE, **BY_AMOUNT | {"quote_amount": least})
+    check_order(order, market)
+    book = new_book(1, "reference")
+    assert funds_needed(order, market, book)[1] == market.notional_unit
+    if least == 1:
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        check_order(msgspec.structs.replace(order, quote_amount=least - 1), market)
+    assert (refused.value.code, refused.value.details["limit"]) == ("INVALID_QUOTE_AMOUNT", format_units(least))

@@ -45,9 +45,13 @@ def test_an_iceberg_shows_its_visible_part() -> None:
 def test_changes_in_place_and_moves() -> None:
     depth = Depth()
     depth.fold(rested(Side.BUY, 10, 8))
-    depth.fold(event(EventKind.REDUCED, side=Side.BUY, price=10, other_id=8, other_leaves=5, flags=EventFlag.RESTING))
+    depth.fold(
+        event(EventKind.REDUCED, side=Side.BUY, price=10, other_number=8, other_leaves=5, flags=EventFlag.RESTING)
+    )
     assert depth.levels(Side.BUY, 5) == [(10, 5, 1)]
-    depth.fold(event(EventKind.AMENDED, side=Side.BUY, price=10, other_id=5, other_leaves=4, flags=EventFlag.RESTING))
+    depth.fold(
+        event(EventKind.AMENDED, side=Side.BUY, price=10, other_number=5, other_leaves=4, flags=EventFlag.RESTING)
+    )
     assert depth.levels(Side.BUY, 5) == [(10, 4, 1)]
     depth.fold(event(EventKind.PULLED, side=Side.BUY, price=10, other_leaves=4))
     depth.fold(event(EventKind.AMENDED, side=Side.BUY, price=11))

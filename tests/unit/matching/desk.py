@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from trade_engine.domain.commands import Command, CommandKind, OrderFlag, encode_command
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag, RuleFlag, encode_command
 from trade_engine.domain.enums import MarketState, OrderType, Reason, Side, TimeInForce
 from trade_engine.domain.enums import SelfTradePrevention as Stp
 from trade_engine.domain.events import Event, EventKind, decode_events
+from trade_engine.matching.books import new_book
 from trade_engine.matching.protocol import Book
 
 MARKET = 7
@@ -41,28 +42,33 @@ class Desk:
         self.book.check()
         return self.events
 
-    def place(self, order_id: int, words: str, quantity: int, price: int = 0, **fields: int) -> list[str]:
-        """Place an order, such as ``place(1, "SELL LIMIT", 5, 100)``; user is 100 + order_id unless told."""
-        given: dict[str, int] = {"user": 100 + order_id, "order_id": order_id, "quantity": quantity, "price": price}
+    def place(self, order_number: int, words: str, quantity: int, price: int = 0, **fields: int) -> list[str]:
+        """Place an order, such as ``place(1, "SELL LIMIT", 5, 100)``; user is 100 + order_number unless told."""
+        given: dict[str, int] = {
+            "user": 100 + order_number,
+            "order_number": order_number,
+            "quantity": quantity,
+            "price": price,
+        }
         for word in words.split():
             field, value = _WORDS[word]
             given[field] = given.get(field, 0) | value
         self.send(CommandKind.PLACE, **given | fields)
         return self.story()
 
-    def cancel(self, order_id: int, **fields: int) -> list[str]:
+    def cancel(self, order_number: int, **fields: int) -> list[str]:
         """Cancel one order."""
-        self.send(CommandKind.CANCEL, order_id=order_id, **fields)
+        self.send(CommandKind.CANCEL, order_number=order_number, **fields)
         return self.story()
 
-    def reduce(self, order_id: int, quantity: int, **fields: int) -> list[str]:
+    def reduce(self, order_number: int, quantity: int, **fields: int) -> list[str]:
         """Take lots off one order."""
-        self.send(CommandKind.REDUCE, order_id=order_id, quantity=quantity, **fields)
+        self.send(CommandKind.REDUCE, order_number=order_number, quantity=quantity, **fields)
         return self.story()
 
-    def amend(self, order_id: int, **fields: int) -> list[str]:
+    def amend(self, order_number: int, **fields: int) -> list[str]:
         """Change one order."""
-        self.send(CommandKind.AMEND, order_id=order_id, **fields)
+        self.send(CommandKind.AMEND, order_number=order_number, **fields)
         return self.story()
 
     def state(self, state: MarketState) -> list[str]:
@@ -76,13 +82,27 @@ class Desk:
         self.send(CommandKind.TICK, quantity=quantity)
         return self.story()
 
+    def restart(self) -> list[str]:
+        """Go on with a book that was told what this one remembers, as after a restart."""
+        fresh = new_book(MARKET, self.book.kind)  # type: ignore[arg-type]
+        fresh.restore(self.book.memory(), self.book.live_orders())
+        assert fresh.state_hash() == self.book.state_hash()
+        self.book = fresh
+        return []
+
+    def trigger(self) -> list[str]:
+        """Let the stops that wait for their turn go on."""
+        self.send(CommandKind.TRIGGER)
+        return self.story()
+
     def rules(
-        self, *, band_ppm: int = 0, slippage_ppm: int = 0, min_notional: int = 0, max_open: int = 0, max_fills: int = 0
-    ) -> list[str]:
-        """Replace the market's rules."""
+        self, *, band_ppm: int = 0, slippage_ppm: int = 0, min_notional: int = 0, max_open: int = 0,
+        max_fills: int = 0, budget: int = 0,
+    ) -> list[str]:  # fmt: skip
+        """Replace the market's rules; ``budget``: fills that a command may make with all the stops it sets off."""
         self.send(
             CommandKind.CONFIGURE, price=band_ppm, stop_price=slippage_ppm, quantity=min_notional, display=max_open,
-            max_notional=max_fills,
+            max_notional=max_fills or budget, flags=RuleFlag.CASCADE_BUDGET if budget else 0,
         )  # fmt: skip
         return self.story()
 
@@ -92,7 +112,9 @@ class Desk:
 
     def trades(self) -> list[Trade]:
         """The last command's fills."""
-        return [Trade(e.order_id, e.other_id, e.price, e.quantity) for e in self.events if e.kind == EventKind.TRADE]
+        return [
+            Trade(e.order_number, e.other_number, e.price, e.quantity) for e in self.events if e.kind == EventKind.TRADE
+        ]
 
     def bids(self) -> list[tuple[int, int, list[int]]]:
         """Bids best first: price, visible lots, order numbers in time order."""
@@ -114,25 +136,24 @@ def _tell(e: Event) -> str:
     kind = EventKind(e.kind)
     match kind:
         case EventKind.TRADE:
-            return (
-                f"TRADE {e.order_id} with {e.other_id}: {e.quantity} at {e.price}, left {e.leaves} and {e.other_leaves}"
-            )
+            left = f"left {e.leaves} and {e.other_leaves}"
+            return f"TRADE {e.order_number} with {e.other_number}: {e.quantity} at {e.price}, {left}"
         case EventKind.REJECTED:
-            return f"REJECTED {e.order_id} {Reason(e.reason).name}"
+            return f"REJECTED {e.order_number} {Reason(e.reason).name}"
         case EventKind.CANCELLED | EventKind.EXPIRED:
-            return f"{kind.name} {e.order_id} {e.quantity} {Reason(e.reason).name}"
+            return f"{kind.name} {e.order_number} {e.quantity} {Reason(e.reason).name}"
         case EventKind.RESTED | EventKind.REFILLED:
-            return f"{kind.name} {e.order_id} {e.quantity} of {e.leaves} at {e.price}"
+            return f"{kind.name} {e.order_number} {e.quantity} of {e.leaves} at {e.price}"
         case EventKind.REDUCED:
-            return f"REDUCED {e.order_id} by {e.quantity} to {e.leaves}"
+            return f"REDUCED {e.order_number} by {e.quantity} to {e.leaves}"
         case EventKind.AMENDED:
             place = "keeps its place" if e.flags else "waits" if e.priority else "loses its place"
-            return f"AMENDED {e.order_id} {e.leaves} at {e.price}, {place}"
+            return f"AMENDED {e.order_number} {e.leaves} at {e.price}, {place}"
         case EventKind.TRIGGERED | EventKind.PENDING:
-            return f"{kind.name} {e.order_id} at {e.price}"
+            return f"{kind.name} {e.order_number} at {e.price}"
         case EventKind.STATE_CHANGED:
             return f"STATE_CHANGED {MarketState(e.reason).name}"
         case EventKind.CONFIGURED:
             return "CONFIGURED"
         case _:
-            return f"{kind.name} {e.order_id}"
+            return f"{kind.name} {e.order_number}"

@@ -8,6 +8,7 @@ A command that is refused must leave the book as it was, byte for byte.
     place 1 SELL LIMIT 5 at 100          amend 1 price=101        reduce 1 by 2       tick 5000
     place 2 BUY STOP 3 stop_price=105    cancel 1                 state HALTED        cancel_all user=101
     asks 100: 5 [1, 2] | 101: 3 [3]      bids none                rules max_fills=3   time 4000
+    trigger                              due yes                  rules budget=3      restart
 """
 
 import re
@@ -72,6 +73,8 @@ def say(desk: Desk, line: str) -> list[str]:
         case "cancel_all":
             desk.send(CommandKind.CANCEL_ALL, **fields)
             return desk.story()
+        case "trigger" | "restart":
+            return desk.trigger() if verb == "trigger" else desk.restart()
         case "state":
             return desk.state(MarketState[plain[0]])
         case "rules":
@@ -81,7 +84,7 @@ def say(desk: Desk, line: str) -> list[str]:
         case "time":
             desk.time_us = int(plain[0])
             return []
-        case "bids" | "asks" | "waiting":
+        case "bids" | "asks" | "waiting" | "due":
             return _differs(desk, verb, line.partition(" ")[2])
     raise AssertionError(f"no such line: {line}")
 
@@ -91,16 +94,18 @@ def _number(value: str) -> int:
 
 
 def _place(desk: Desk, plain: list[str], fields: dict[str, int]) -> list[str]:
-    order_id, *words = plain
+    order_number, *words = plain
     numbers = [int(word) for word in words if word.lstrip("-").isdigit()]
     quantity, price = (*numbers, 0)[:2]
     named = " ".join(word for word in words if word.isupper() and not word.isdigit())
-    return desk.place(int(order_id), named, quantity, price, **fields)
+    return desk.place(int(order_number), named, quantity, price, **fields)
 
 
 def _differs(desk: Desk, what: str, stated: str) -> list[str]:
-    if what == "waiting":
-        shown = ", ".join(str(order.order_id) for order in desk.book.live_orders() if order.waiting)
+    if what == "due":
+        shown = "yes" if desk.book.triggers_due() else ""
+    elif what == "waiting":
+        shown = ", ".join(str(order.order_number) for order in desk.book.live_orders() if order.waiting)
     else:
         side = desk.bids() if what == "bids" else desk.asks()
         shown = " | ".join(f"{price}: {quantity} {orders}" for price, quantity, orders in side)

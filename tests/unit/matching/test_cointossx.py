@@ -58,7 +58,7 @@ def _expected_book(rows: list[Row]) -> set[tuple[int, int, int, int]]:
 
 
 def _book(desk: Desk) -> set[tuple[int, int, int, int]]:
-    return {(o.order_id, o.side, o.price, o.leaves) for o in desk.book.live_orders() if not o.waiting}
+    return {(o.order_number, o.side, o.price, o.leaves) for o in desk.book.live_orders() if not o.waiting}
 
 
 def _start(desk: Desk, folder: Path, case: int) -> None:
@@ -84,11 +84,11 @@ def test_an_order_is_cancelled(desk: Desk, scenarios: Path, case: int) -> None:
     folder = scenarios / "cointossx" / "cancelOrder"
     _start(desk, folder, case)
     (order,) = _rows(folder, case, "Input")
-    order_id = int(order["OrderID"])
-    lived = desk.book.order(order_id) is not None
-    desk.cancel(order_id)
+    order_number = int(order["OrderID"])
+    lived = desk.book.order(order_number) is not None
+    desk.cancel(order_number)
     assert desk.events[0].kind == (EventKind.CANCELLED if lived else EventKind.REJECTED)
     assert lived == (case > 2)
-    assert desk.book.order(order_id) is None
+    assert desk.book.order(order_number) is None
     assert _rows(folder, case, "Trades") == []
     assert _book(desk) == _expected_book(_rows(folder, case, "Output"))

@@ -77,12 +77,12 @@ class _Exchange:
             assert [format_units(bid), format_units(ask), format_units(ask - bid)] == table[1]
 
     def _submit(self, broker: str, side: str, quantity: str, price: str) -> None:
-        order_id = len(self.brokers) + 1
-        self.brokers[order_id] = broker
+        order_number = len(self.brokers) + 1
+        self.brokers[order_number] = broker
         if price == "M":
-            self.desk.place(order_id, f"{side} MARKET", int(quantity))
+            self.desk.place(order_number, f"{side} MARKET", int(quantity))
         else:
-            self.desk.place(order_id, f"{side} LIMIT", int(quantity), parse_units(price))
+            self.desk.place(order_number, f"{side} LIMIT", int(quantity), parse_units(price))
         for trade in self.desk.trades():
             pair = [self.brokers[trade.taker], self.brokers[trade.maker]]
             self.trades.append(
@@ -96,11 +96,11 @@ class _Exchange:
 
     def _side(self, levels: list[tuple[int, int, list[int]]]) -> Table:
         rows = []
-        for price, _, order_ids in levels:
-            for order_id in order_ids:
-                order = self.desk.book.order(order_id)
+        for price, _, order_numbers in levels:
+            for order_number in order_numbers:
+                order = self.desk.book.order(order_number)
                 assert order is not None
-                rows.append([self.brokers[order_id], str(order.leaves), format_units(price)])
+                rows.append([self.brokers[order_number], str(order.leaves), format_units(price)])
         return rows
 
 

@@ -44,14 +44,14 @@ def test_refusals_are_told(book: Book) -> None:
 def test_it_does_what_apply_does(kind: BookKind, seed: int) -> None:
     draw = random.Random(seed)
     called, applied = new_book(MARKET, kind), new_book(MARKET, kind)
-    for order_id in range(1, 1_500):
-        what, target = draw.random(), draw.randint(1, order_id)
+    for order_number in range(1, 1_500):
+        what, target = draw.random(), draw.randint(1, order_number)
         if what < 0.6:
             user, side, price = draw.randint(1, 5), draw.getrandbits(1), draw.randint(95, 105)
             quantity, tif, stp = draw.randint(1, 20), draw.choice((0, 0, 0, 1, 2)), draw.randint(0, 4)
-            answer = called.place(order_id, user, side, price, quantity, 0, tif, stp)
+            answer = called.place(order_number, user, side, price, quantity, 0, tif, stp)
             command = Command(
-                CommandKind.PLACE, 0, 0, MARKET, order_id, user, side, 0, tif, stp, price=price, quantity=quantity
+                CommandKind.PLACE, 0, 0, MARKET, order_number, user, side, 0, tif, stp, price=price, quantity=quantity
             )
         elif what < 0.85:
             answer = called.cancel(target)
@@ -66,9 +66,9 @@ def test_it_does_what_apply_does(kind: BookKind, seed: int) -> None:
 def _outcomes(book: Book, command: Command) -> tuple[tuple[int, int, int, int, int], ...]:
     plain = {EventKind.CANCELLED, EventKind.REDUCED} if command.kind != CommandKind.PLACE else set()
     return tuple(
-        (e.kind, e.reason, e.other_id if e.kind == EventKind.TRADE else e.order_id, e.price, e.quantity)
+        (e.kind, e.reason, e.other_number if e.kind == EventKind.TRADE else e.order_number, e.price, e.quantity)
         for e in decode_events(book.apply(encode_command(command)))
-        if e.kind not in _SILENT and not (e.kind in plain and e.order_id == command.order_id)
+        if e.kind not in _SILENT and not (e.kind in plain and e.order_number == command.order_number)
     )
 
 

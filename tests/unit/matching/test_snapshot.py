@@ -13,6 +13,8 @@ from trade_engine.matching.snapshot import seal_snapshot
 from trade_engine.matching.state_hash import ORDER_RECORD_SIZE
 
 SEEDS = (1, 2, 3)
+#: Behind header and memory.
+_ORDERS_AT = 124
 
 
 def _played(kind: BookKind, flow: bytes) -> Book:
@@ -75,8 +77,8 @@ def test_any_damage_is_refused_and_changes_nothing(kind: BookKind) -> None:
 def test_another_version_and_another_market_are_refused(desk: Desk, kind: BookKind) -> None:
     desk.place(1, "SELL LIMIT", 5, 100)
     snapshot = desk.book.dump()
-    with pytest.raises(ValueError, match="version 2"):
-        new_book(MARKET, kind).load(snapshot[:6] + b"\2" + snapshot[7:])
+    with pytest.raises(ValueError, match="version 3"):
+        new_book(MARKET, kind).load(snapshot[:6] + b"\3" + snapshot[7:])
     with pytest.raises(ValueError, match="of market 7, not 8"):
         new_book(MARKET + 1, kind).load(snapshot)
 
@@ -91,11 +93,11 @@ def test_only_an_empty_book_is_loaded(desk: Desk) -> None:
 
 def test_a_sound_seal_around_a_crossed_book_leaves_the_rules_that_were_set(desk: Desk, kind: BookKind) -> None:
     desk.place(1, "SELL LIMIT", 5, 100)
-    sell = desk.book.dump()[84:-32]
+    sell = desk.book.dump()[_ORDERS_AT:-32]
     desk.cancel(1)
     desk.place(2, "BUY LIMIT", 5, 100)
     snapshot = desk.book.dump()
-    crossed = seal_snapshot(MARKET, snapshot[20:84], sell + snapshot[84:-32])
+    crossed = seal_snapshot(MARKET, snapshot[20:_ORDERS_AT], sell + snapshot[_ORDERS_AT:-32])
     assert len(sell) == ORDER_RECORD_SIZE
     fresh = Desk(new_book(MARKET, kind))
     fresh.rules(max_open=3)
@@ -108,9 +110,18 @@ def test_a_sound_seal_around_a_crossed_book_leaves_the_rules_that_were_set(desk:
 def test_the_layout_is_a_fixed_format(kind: BookKind) -> None:
     """Snapshots outlive versions of the program: these bytes may change only with the format's version."""
     snapshot = new_book(1, kind).dump()
-    assert snapshot[:20].hex() == "5445534e41500100010000000000000000000000"
-    assert snapshot[20:84] == bytes(64)
-    assert snapshot[84:].hex() == CHECKSUM_OF_AN_EMPTY_BOOK
+    assert snapshot[:20].hex() == "5445534e41500200010000000000000000000000"
+    assert snapshot[20:_ORDERS_AT] == bytes(104)
+    assert snapshot[_ORDERS_AT:].hex() == CHECKSUM_OF_AN_EMPTY_BOOK
 
 
-CHECKSUM_OF_AN_EMPTY_BOOK = "a17e0f17f89ffb9587db74d0c2915f31e5fd1e044e4b26919ff6b73c04c7ed58"
+def test_a_snapshot_of_version_1_is_still_read(kind: BookKind) -> None:
+    fresh = new_book(1, kind)
+    fresh.load(
+        bytes.fromhex("5445534e41500100010000000000000000000000") + bytes(64) + bytes.fromhex(VERSION_1_CHECKSUM)
+    )
+    assert fresh.dump() == new_book(1, kind).dump()
+
+
+CHECKSUM_OF_AN_EMPTY_BOOK = "c0733d32fee3dd30750dc84d21a95e061ad64ae7e1c00deb337a88444984e6c9"
+VERSION_1_CHECKSUM = "a17e0f17f89ffb9587db74d0c2915f31e5fd1e044e4b26919ff6b73c04c7ed58"

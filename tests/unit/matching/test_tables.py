@@ -16,7 +16,7 @@ def test_scenario(desk: Desk, name: str) -> None:
 def test_every_feature_has_its_table() -> None:
     features = {name.partition(":")[0] for name in SCENARIOS}
     assert features == {
-        "amending", "by_amount", "cancelling", "expiry", "fill_or_kill", "icebergs", "pairs", "post_only",
+        "amending", "by_amount", "cancelling", "cascades", "expiry", "fill_or_kill", "icebergs", "pairs", "post_only",
         "protections", "self_trades", "states", "stops",
     }  # fmt: skip
 

@@ -115,8 +115,8 @@ TABLE = {
 def test_taking(desk: Desk, name: str) -> None:
     for order in SELLS:
         desk.place(*order)
-    (order_id, words, quantity, price, fields), expected = TABLE[name]
-    assert desk.place(order_id, words, quantity, price, **fields) == [f"ACCEPTED {order_id}", *expected]
+    (order_number, words, quantity, price, fields), expected = TABLE[name]
+    assert desk.place(order_number, words, quantity, price, **fields) == [f"ACCEPTED {order_number}", *expected]
 
 
 REFUSED = {
@@ -129,7 +129,7 @@ REFUSED = {
     "INVALID_FLAGS": ("SELL LIMIT LIMITED_NOTIONAL", 5, 190, {}),
     "INVALID_DISPLAY_QUANTITY": ("BUY LIMIT", 5, 90, {"display": 6}),
     "INVALID_EXPIRY": ("BUY LIMIT GTD", 5, 90, {}),
-    "INVALID_LINK": ("BUY LIMIT", 5, 90, {"linked_id": 77}),
+    "INVALID_LINK": ("BUY LIMIT", 5, 90, {"linked_number": 77}),
     "INVALID_COMMAND": ("BUY LIMIT", 5, 90, {"user": 0}),
 }
 
@@ -140,8 +140,8 @@ def test_a_refusal_changes_nothing(desk: Desk, reason: str) -> None:
         desk.place(*order)
     before = desk.book.state_hash()
     words, quantity, price, fields = REFUSED[reason]
-    order_id = 1 if reason == "DUPLICATE_ORDER_ID" else 4
-    assert desk.place(order_id, words, quantity, price, **fields) == [f"REJECTED {order_id} {reason}"]
+    order_number = 1 if reason == "DUPLICATE_ORDER_ID" else 4
+    assert desk.place(order_number, words, quantity, price, **fields) == [f"REJECTED {order_number} {reason}"]
     assert desk.book.state_hash() == before
 
 
@@ -171,7 +171,7 @@ def test_depth_and_walk(desk: Desk) -> None:
 
 def test_a_level_of_more_than_64_bits(desk: Desk) -> None:
     most = 9_000_000_000_000_000_000
-    for order_id in (1, 2, 3):
-        desk.place(order_id, "SELL LIMIT", most, 1)
+    for order_number in (1, 2, 3):
+        desk.place(order_number, "SELL LIMIT", most, 1)
     assert desk.book.depth(Side.SELL, 1) == [(1, 3 * most, 3)]
     assert desk.book.walk(Side.BUY, most) == (most, most)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from tests.harness.reservations import reserved
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT, EntryType, trade_is_valid, trade_lines
 from trade_engine.wallet.memory import MemoryWallet
-from trade_engine.wallet.port import Balance, Release, Reservation, Reserve, SettleTrade
+from trade_engine.wallet.port import Balance, Release, Reserve, SettleTrade
 
 ALICE, BOB, ORDER, OTHER, OP, NEXT, TRADE = (f"01900000-0000-7000-8000-00000000000{n}" for n in range(7))
 BUY = SettleTrade(
@@ -93,7 +94,7 @@ async def test_releases_are_bounded_by_what_is_left(wallet: MemoryWallet) -> Non
         ("RESERVATION_NOT_FOUND", 0),
         ("INVALID_AMOUNT", 0),
     ]
-    assert await wallet.open_reservations() == [Reservation(ORDER, ALICE, "USDT", 400)]
+    assert [row[:4] for row in await reserved(wallet)] == [(ORDER, ALICE, "USDT", 400)]
 
 
 async def test_a_trade_moves_both_sides_and_the_fees(wallet: MemoryWallet) -> None:
@@ -104,7 +105,7 @@ async def test_a_trade_moves_both_sides_and_the_fees(wallet: MemoryWallet) -> No
     assert await wallet.balances(BOB) == [Balance("BTC", 0, 10), Balance("USDT", 497, 0)]
     assert await wallet.balances(FEE_ACCOUNTS[0]) == [Balance("USDT", 8, 0)]
     assert await wallet.balances(OUTSIDE_ACCOUNT) == [Balance("BTC", -20, 0), Balance("USDT", -1000, 0)]
-    assert await wallet.open_reservations() == [Reservation(OTHER, BOB, "BTC", 10)]
+    assert [row[:4] for row in await reserved(wallet)] == [(OTHER, BOB, "BTC", 10)]
     assert await wallet.settle_many([BUY]) == [first]
     assert [o.code for o in await wallet.settle_many([BUY._replace(buyer_fee=4)])] == ["IDEMPOTENCY_CONFLICT"]
 

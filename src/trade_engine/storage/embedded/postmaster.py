@@ -1,15 +1,18 @@
-"""The main process of a PostgreSQL server as its pid file tells: whether it lives, and where it listens."""
+"""The main process of a PostgreSQL server as its pid file tells: whether it lives, where it listens, and its end."""
 
+import asyncio
 import os
-import subprocess
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from trade_engine.storage.embedded.processes import find_process, is_alive
 
 #: Longest path of a unix socket that every platform takes, in bytes.
 SOCKET_PATH_MAX: Final = 103
 PORT: Final = 5432
+SOCKET: Final = f".s.PGSQL.{PORT}"
 
-_PROC: Final = Path("/proc")
+_POLL_S: Final = 0.1
 
 
 class Postmaster(NamedTuple):
@@ -23,50 +26,51 @@ class Postmaster(NamedTuple):
 
 def read_postmaster(cluster: Path) -> Postmaster | None:
     """The server that runs on ``cluster``; None if none does (a pid file may have been left behind)."""
-    try:
-        lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    lines = _pid_file(cluster)
     if len(lines) < 5 or not lines[0].strip().isdigit():
         return None
-    pid = int(lines[0])
-    if str(cluster) not in _command_line(pid):
+    process = find_process(int(lines[0]))
+    if process is None or not process.is_main(cluster):
         return None
-    return Postmaster(pid, Path(lines[4].strip()), lines[7].strip() if len(lines) > 7 else "")
+    return Postmaster(process.pid, Path(lines[4].strip()), lines[7].strip() if len(lines) > 7 else "")
 
 
-def clear_stale_pid_file(cluster: Path) -> None:
-    """Remove a pid file whose process is gone or is another program now; the caller holds the data directory's lock."""
-    if read_postmaster(cluster) is None:
-        (cluster / "postmaster.pid").unlink(missing_ok=True)
+def last_socket_folder(cluster: Path) -> Path | None:
+    """Where the server that wrote the pid file listened, alive or not; None if there is no telling."""
+    lines = _pid_file(cluster)
+    return Path(lines[4].strip()) if len(lines) > 4 and lines[4].startswith("/") else None
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+async def wait_for_death(pid: int, cluster: Path) -> None:
+    """Return when the server's main process has ended, at once if it has already; whether it is our child or not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        while is_alive(pid):
+            await asyncio.sleep(_POLL_S)
+        return
     try:
-        return (_PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return not _PROC.exists()
+        process = find_process(pid)
+        if process is None or not process.is_main(cluster):
+            return
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+    finally:
+        os.close(handle)
 
 
 def socket_path_fits(folder: Path) -> bool:
     """Whether a socket in ``folder`` has a path short enough for the operating system."""
-    return len(os.fsencode(folder / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_MAX
+    return len(os.fsencode(folder / SOCKET)) <= SOCKET_PATH_MAX
 
 
-def _command_line(pid: int) -> str:
-    if not is_alive(pid):
-        return ""
-    if _PROC.exists():
-        try:
-            return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            return ""
-    answer = subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False)
-    return answer.stdout
+def _pid_file(cluster: Path) -> list[str]:
+    try:
+        return (cluster / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,16 +1,18 @@
 """Starts, adopts and stops the private PostgreSQL of a data directory.
 
 A file lock makes one engine the owner of a data directory.  A server that outlived its engine (which was killed) is
-adopted, not started twice.  fsync and synchronous_commit stay on; this module must never trade them for speed.
+adopted, not started twice; one that dies is started again.  fsync and synchronous_commit stay on; this module must
+never trade them for speed.
 """
 
 import asyncio
 import fcntl
 import os
-import shutil
+import secrets
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,19 +20,23 @@ from typing import Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 import asyncpg
-import msgspec
+import structlog
 
 from trade_engine.storage.embedded.account import Account, choose_account, find_home, make_home, reachable_binaries
 from trade_engine.storage.embedded.binaries import Binaries, find_binaries
+from trade_engine.storage.embedded.configuration import EmbeddedSettings, server_configuration
+from trade_engine.storage.embedded.leftovers import clear_files, clear_half_made, end_orphans, shared_memory_type
 from trade_engine.storage.embedded.postmaster import (
     PORT,
     Postmaster,
-    clear_stale_pid_file,
-    is_alive,
     read_postmaster,
     socket_path_fits,
+    wait_for_death,
 )
+from trade_engine.storage.embedded.processes import cluster_label, is_alive
 from trade_engine.storage.errors import EmbeddedError
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,17 +47,11 @@ _POLL_S: Final = 0.02
 _START_TIMEOUT_S: Final = 600.0
 _STOP_TIMEOUT_S: Final = 60.0
 _LOG_BYTES_MAX: Final = 64 * 1024 * 1024
-
-
-class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the private server is run."""
-
-    #: Folder of ``postgres`` and ``initdb``; None: the newest on the system, else the wheel's.
-    postgres_bin: Path | None = None
-    shared_buffers_mb: int = 256
-    max_connections: int = 100
-    #: Statements slower than this are logged; -1 none.
-    slow_query_ms: int = 100
+_RESTART_PAUSE_S: Final = 0.1
+_RESTART_PAUSE_MAX_S: Final = 5.0
+#: A server that lived so long has come back; one that dies sooner goes on dying.
+_STEADY_S: Final = 10.0
+_ERRORS: Final = (EmbeddedError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class EmbeddedPostgres:
@@ -62,6 +62,7 @@ class EmbeddedPostgres:
         self._data_dir = data_dir.absolute()
         self._settings = settings or EmbeddedSettings()
         self._lock: int | None = None
+        self._account: Account | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._postmaster: Postmaster | None = None
         self._home = self._data_dir
@@ -98,18 +99,44 @@ class EmbeddedPostgres:
         """
         await _to_the_end(self._take_lock)
         try:
-            account = choose_account()
-            self._home = await _to_the_end(make_home, self._data_dir, account)
-            self._postmaster = await self._adopt()
-            self.adopted = self._postmaster is not None
-            if self._postmaster is None:
-                await _to_the_end(self._spawn, account)
-                self._postmaster = await self._wait_until_listening()
-            await self._wait_until_ready()
+            self._account = choose_account()
+            self._home = await _to_the_end(make_home, self._data_dir, self._account)
+            self.adopted = await self._adopt()
+            if not self.adopted:
+                await self._boot(self._account)
+                await self._wait_until_ready()
             return self.url
         except BaseException:
             await self.stop()
             raise
+
+    async def keep_running(self, give_up_s: float = 60.0) -> None:
+        """Start the server again whenever it dies, until cancelled; ``start`` has returned before.
+
+        Raises:
+            EmbeddedError: it could not be started for ``give_up_s`` seconds, or died again and again for so long.
+        """
+        dying_since: float | None = None
+        pause_s = _RESTART_PAUSE_S
+        while True:
+            began = time.monotonic()
+            await self._death()
+            died = time.monotonic()
+            if dying_since is None or died - began >= _STEADY_S:
+                dying_since, pause_s = died, _RESTART_PAUSE_S
+            failure = "it died again and again"
+            while True:
+                if time.monotonic() - dying_since >= give_up_s:
+                    raise EmbeddedError(f"the embedded PostgreSQL died and did not come back: {failure}")
+                try:
+                    await self._restart()
+                    break
+                except _ERRORS as error:
+                    failure = str(error) or repr(error)
+                    log.error("database_not_restarted", error=failure, retry_in_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _RESTART_PAUSE_MAX_S)
+            log.warning("database_restarted", after_s=round(time.monotonic() - died, 3))
 
     async def stop(self) -> None:
         """Shut the server down in order (sessions are ended, everything is written) and give the directory free."""
@@ -159,45 +186,98 @@ class EmbeddedPostgres:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
 
-    async def _adopt(self) -> Postmaster | None:
+    async def _adopt(self) -> bool:
+        """Take over the server that runs, if one does and does not end just now."""
+        self._postmaster = await self._find_running()
+        if self._postmaster is None:
+            return False
+        try:
+            await self._wait_until_ready()
+        except EmbeddedError:
+            if is_alive(self._postmaster.pid):
+                raise
+            self._postmaster = None
+        return self._postmaster is not None
+
+    async def _find_running(self) -> Postmaster | None:
         cluster = self._home / "cluster"
         found = read_postmaster(cluster)
+        until = time.monotonic() + _STOP_TIMEOUT_S
         while found is not None and found.status == "stopping":
+            if time.monotonic() > until:
+                await self._end(found.pid, signal.SIGQUIT, _STOP_TIMEOUT_S)
             await asyncio.sleep(_POLL_S)
             found = read_postmaster(cluster)
         return found
+
+    async def _boot(self, account: Account) -> None:
+        """Start the server on a cluster on which none runs, whatever the last one left behind."""
+        cluster = self._home / "cluster"
+        await end_orphans(cluster, account)
+        await _to_the_end(clear_files, self._home, cluster)
+        await _to_the_end(self._spawn, account)
+        self._postmaster = await self._wait_until_listening()
+
+    async def _death(self) -> None:
+        """Return when the server has died."""
+        assert self._postmaster is not None
+        pid = self._postmaster.pid
+        await wait_for_death(pid, self._home / "cluster")
+        status = None if self._process is None else self._process.wait()
+        self._process = None
+        log.error("database_died", process=pid, exit_status=status)
+
+    async def _restart(self) -> None:
+        """One attempt to have the server back."""
+        assert self._account is not None
+        try:
+            await self._boot(self._account)
+            await self._wait_until_ready()
+        except _ERRORS:
+            if self._process is not None:
+                await self._end(self._process.pid, signal.SIGQUIT, _STOP_TIMEOUT_S)
+                self._process = None
+            raise
 
     def _spawn(self, account: Account) -> None:
         cluster = self._home / "cluster"
         version = cluster / "PG_VERSION"
         major = int(version.read_text(encoding="utf-8")) if version.exists() else None
         binaries = reachable_binaries(find_binaries(self._settings.postgres_bin, major=major), account)
+        if major is None and self._postmaster is not None:
+            raise EmbeddedError(f"the files of the embedded database are gone from {cluster}")
         if major is None:
             self._initialise(binaries, account)
-        clear_stale_pid_file(cluster)
-        (cluster / "postgresql.conf").write_text(
-            server_configuration(self._settings, self._socket_folder(account), binaries), encoding="utf-8"
+        configuration = server_configuration(
+            self._settings, cluster_label(cluster), self._socket_folder(account), shared_memory_type(), binaries
         )
-        log = self._home / "postgres.log"
-        if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
-            log.replace(log.with_suffix(".log.1"))
-        with log.open("ab") as output:
+        (cluster / "postgresql.conf").write_text(configuration, encoding="utf-8")
+        told = self._home / "postgres.log"
+        if told.exists() and told.stat().st_size > _LOG_BYTES_MAX:
+            told.replace(told.with_suffix(".log.1"))
+        with told.open("ab") as output:
             self._process = account.spawn(
                 [str(binaries.folder / "postgres"), "-D", str(cluster)], _environment(), output
             )
 
     def _initialise(self, binaries: Binaries, account: Account) -> None:
         """Make the cluster under another name and rename it: a crash on the way leaves no half of one."""
-        fresh = self._home / "cluster.new"
-        if fresh.exists():
-            shutil.rmtree(fresh)
+        clear_half_made(self._home)
+        fresh = self._home / f"cluster.new.{secrets.token_hex(4)}"
         options = ["--username", _NAME, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--data-checksums"]
         answer = account.run([str(binaries.folder / "initdb"), "-D", str(fresh), *options], _environment())
         if answer.returncode:
             raise EmbeddedError(f"initdb failed in {fresh}:\n{answer.stdout.strip()}")
         fresh.rename(self._home / "cluster")
+        home = os.open(self._home, os.O_RDONLY)
+        try:
+            os.fsync(home)
+        finally:
+            os.close(home)
 
     def _socket_folder(self, account: Account) -> Path:
+        if self._postmaster is not None and self._postmaster.socket_folder.exists():
+            return self._postmaster.socket_folder
         folder = self._home / "run"
         if not socket_path_fits(folder):
             folder = Path(tempfile.mkdtemp(prefix="trade-engine-", dir="/tmp"))
@@ -205,7 +285,7 @@ class EmbeddedPostgres:
         return folder
 
     async def _wait_until_listening(self) -> Postmaster:
-        async with asyncio.timeout(_START_TIMEOUT_S):
+        async with _bounded("start"):
             while True:
                 found = read_postmaster(self._home / "cluster")
                 if found is not None and str(found.socket_folder) not in ("", "."):
@@ -217,26 +297,21 @@ class EmbeddedPostgres:
         """Wait until the server answers, and make the database if it is a new cluster."""
         assert self._postmaster is not None
         maintenance = _url(self._postmaster.socket_folder, "postgres")
-        async with asyncio.timeout(_START_TIMEOUT_S):
+        async with _bounded("answer"):
             while True:
                 try:
-                    connection = await asyncpg.connect(maintenance)
-                    break
-                except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+                    await _make_database(maintenance)
+                    return
+                except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
                     self._require_process()
                     await asyncio.sleep(_POLL_S)
-        try:
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", _NAME):
-                await connection.execute(f"CREATE DATABASE {_NAME}")
-        finally:
-            await connection.close()
 
     def _require_process(self) -> None:
         ended = self._process is not None and self._process.poll() is not None
         gone = self._process is None and self._postmaster is not None and not is_alive(self._postmaster.pid)
         if ended or gone:
-            log = self._home / "postgres.log"
-            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:] if log.exists() else []
+            told = self._home / "postgres.log"
+            tail = told.read_text(encoding="utf-8", errors="replace").splitlines()[-10:] if told.exists() else []
             raise EmbeddedError("the embedded PostgreSQL ended while it started:\n" + "\n".join(tail))
 
     async def _end(self, pid: int, how: signal.Signals, timeout_s: float) -> bool:
@@ -253,34 +328,6 @@ class EmbeddedPostgres:
         return False
 
 
-def server_configuration(settings: EmbeddedSettings, socket_folder: Path, binaries: Binaries) -> str:
-    """The whole ``postgresql.conf``; written anew at each start, so that it always is what this version wants."""
-    preload = "pg_stat_statements" if binaries.has_statement_statistics else ""
-    lines = {
-        "listen_addresses": "''",
-        "port": str(PORT),
-        "unix_socket_directories": _quoted(str(socket_folder)),
-        "unix_socket_permissions": "0700",
-        "max_connections": str(settings.max_connections),
-        "shared_buffers": f"{settings.shared_buffers_mb}MB",
-        "fsync": "on",
-        "synchronous_commit": "on",
-        "full_page_writes": "on",
-        "max_wal_size": "4GB",
-        "checkpoint_timeout": "15min",
-        "random_page_cost": "1.1",
-        "jit": "off",
-        "autovacuum_naptime": "15s",
-        "shared_preload_libraries": _quoted(preload),
-        "log_min_duration_statement": str(settings.slow_query_ms),
-        "log_line_prefix": "'%m [%p] '",
-        "log_timezone": "'UTC'",
-        "timezone": "'UTC'",
-        "lc_messages": "'C'",
-    }
-    return "".join(f"{key} = {value}\n" for key, value in lines.items())
-
-
 def running_url(data_dir: Path) -> str | None:
     """The URL of the private server that runs on ``data_dir`` now, whoever owns it; None if none does."""
     home = find_home(data_dir.absolute())
@@ -291,6 +338,8 @@ def running_url(data_dir: Path) -> str | None:
 @asynccontextmanager
 async def use_embedded(data_dir: Path, settings: EmbeddedSettings | None = None) -> AsyncIterator[str]:
     """For a command beside a server: join the database that an engine runs on ``data_dir``, else run it meanwhile.
+
+    Run by the command, it is started again when it dies, as an engine would.
 
     Raises:
         EmbeddedError: as ``EmbeddedPostgres.start``, or there is no database in ``data_dir``.
@@ -306,10 +355,39 @@ async def use_embedded(data_dir: Path, settings: EmbeddedSettings | None = None)
             raise
         yield joined
         return
+    keeping = asyncio.create_task(server.keep_running(), name="embedded database")
+    keeping.add_done_callback(_say_why)
     try:
         yield url
     finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
         await server.stop()
+
+
+async def _make_database(maintenance_url: str) -> None:
+    """Make the engine's database, unless it is there."""
+    connection = await asyncpg.connect(maintenance_url)
+    try:
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", _NAME):
+            await connection.execute(f"CREATE DATABASE {_NAME}")
+        await connection.close()
+    finally:
+        connection.terminate()
+
+
+def _say_why(keeping: "asyncio.Task[None]") -> None:
+    if not keeping.cancelled() and (error := keeping.exception()) is not None:
+        log.critical("database_given_up", error=str(error))
+
+
+@asynccontextmanager
+async def _bounded(what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            yield
+    except TimeoutError as error:
+        raise EmbeddedError(f"the embedded PostgreSQL does not {what} within {_START_TIMEOUT_S:.0f} s") from error
 
 
 async def _to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -324,10 +402,6 @@ async def _to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 
 def _url(socket_folder: Path, database: str = _NAME) -> str:
     return f"postgresql://{_NAME}@/{database}?host={quote(str(socket_folder), safe='/')}&port={PORT}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,151 @@
+"""Wiring of the API: its logins, limits and servers, out of the configuration, for the roles that start them."""
+
+import contextlib
+import resource
+import sys
+from pathlib import Path
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from trade_engine import __version__
+from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
+from trade_engine.config import Config, ConfigError
+from trade_engine.edge.auth.keysets import KeySetFile, KeySetUrl
+from trade_engine.edge.auth.tokens import TokenVerifier
+from trade_engine.edge.limits import LocalLimits, RateLimits
+from trade_engine.edge.rest.system import PROBES
+from trade_engine.edge.settings import ApiSettings, LimitSettings, RateLimit, TokenSettings, VerificationKey
+from trade_engine.http.connections import ConnectionSettings, Pace
+from trade_engine.http.settings import ServerSettings
+
+#: The metrics have places of their own: whoever takes all of the API's takes none of those that watch it.
+OF_METRICS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(10, 50))
+
+#: An address may send so many times what its rate limits let through: what is refused costs, too.
+_AHEAD: Final = 2
+#: And so many seconds' worth of it at once.
+_BURST_S: Final = 0.5
+#: What pools, files, listening sockets and places in reserve may need; and what is left to connections at least.
+_DESCRIPTORS_ELSEWHERE: Final = 160
+_DESCRIPTORS_MIN: Final = 16
+
+
+def make_verifier(config: Config, secret: str) -> TokenVerifier:
+    """What checks bearer tokens: for now those signed with the shared secret."""
+    auth = config.auth
+    return TokenVerifier(
+        TokenSettings(keys=(VerificationKey(key=secret),), issuer=auth.jwt_issuer, audience=auth.jwt_audience)
+    )
+
+
+def make_key_set(config: Config, verifier: TokenVerifier) -> KeySetFile | KeySetUrl | None:
+    """The other keys that ``verifier`` is to take, if any are configured; to be kept running.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no key set.
+    """
+    auth = config.auth
+    if auth.jwks_file is not None:
+        key_set = KeySetFile(Path(auth.jwks_file), verifier)
+        try:
+            key_set.load()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"auth.jwks_file: {auth.jwks_file!r}: {error}") from error
+        return key_set
+    return None if auth.jwks_url is None else KeySetUrl(auth.jwks_url, verifier, auth.jwks_refresh_s)
+
+
+def api_settings(config: Config) -> ApiSettings:
+    """What REST keeps to."""
+    server = config.server
+    return ApiSettings(
+        version=__version__,
+        max_body_bytes=server.max_body_bytes,
+        timeout_s=server.request_timeout_s,
+        cors_origins=tuple(server.cors_origins),
+        echo_route=server.echo_route,
+        access_log=config.logging.access,
+        queries_at_once=config.rate_limit.queries_at_once,
+        public_at_once=config.rate_limit.public_at_once,
+    )
+
+
+def make_limits(config: Config) -> RateLimits:
+    """Rate limits, to be started and closed: in Redis if there is one, else in this process."""
+    rates, redis = config.rate_limit, config.redis
+    settings = LimitSettings(
+        orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+        queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+        public=RateLimit(rates.public_per_s, rates.public_burst),
+        logins=RateLimit(
+            rates.public_per_s if rates.logins_per_s is None else rates.logins_per_s,
+            rates.public_burst if rates.logins_burst is None else rates.logins_burst,
+        ),
+        address=RateLimit(rates.address_per_s, rates.address_burst),
+    )
+    if redis.url is None:
+        return LocalLimits(settings)
+    return RedisLimits(
+        RedisSettings(
+            url=redis.url,
+            pool_size=redis.pool_size,
+            max_retries=redis.max_retries,
+            timeout_ms=redis.timeout_ms,
+            retry_every_s=redis.retry_every_s,
+        ),
+        settings,
+    )
+
+
+def beside(paths: frozenset[str], first: ASGIApp, rest: ASGIApp) -> ASGIApp:
+    """An application that leads some paths to one and everything else to another."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (first if scope.get("path") in paths else rest)(scope, receive, send)
+
+    return app
+
+
+def connection_settings(config: Config) -> ConnectionSettings:
+    """How many connections the API has, and how fast an address is read."""
+    server, rates = config.server, config.rate_limit
+    messages_per_s = server.address_messages_per_s
+    if messages_per_s is None:
+        limited = rates.public_per_s > 0 and rates.address_per_s > 0
+        messages_per_s = _AHEAD * (rates.public_per_s + rates.address_per_s) if limited else 0
+    return ConnectionSettings(
+        connections=min(server.max_connections, descriptors_for_connections()),
+        address_connections=server.address_connections,
+        address_accepts=Pace(server.address_accepts_per_s, server.address_accepts_burst),
+        address_messages=Pace(messages_per_s, max(1.0, messages_per_s * _BURST_S)),
+        trusted_proxies=tuple(server.trusted_proxies),
+    )
+
+
+def descriptors_for_connections() -> int:
+    """File descriptors that connections may have; the process's own limit is first raised as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(_DESCRIPTORS_MIN, soft - _DESCRIPTORS_ELSEWHERE)
+
+
+def server_settings(config: Config, option: str, port: int) -> ServerSettings:
+    """Where and how the server of an option, such as ``http_port``, listens."""
+    server = config.server
+    return ServerSettings(
+        host=server.host,
+        port=port,
+        name=f"server.{option}",
+        header_timeout_s=server.header_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        max_header_bytes=server.max_header_bytes,
+        write_timeout_s=server.write_timeout_s,
+        max_headers=server.max_headers,
+        probe_paths=PROBES,
+        trusted_proxies=tuple(server.trusted_proxies),
+        shutdown_timeout_s=int(server.shutdown_timeout_s),
+    )

@@ -1,0 +1,227 @@
+"""Bodies of requests about orders: what JSON may come in, and what it says, in integers.
+
+Amounts are decimal strings; a JSON number is refused, because a float may already have lost digits.
+"""
+
+import json
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
+from trade_engine.domain.errors import InvalidRequest
+from trade_engine.domain.ids import canonical_uuid
+from trade_engine.domain.orders import PlaceOrder
+from trade_engine.domain.scale import ScaleError, parse_units
+from trade_engine.edge.shapes import (
+    AmountText,
+    ClientId,
+    PreventionWord,
+    SideWord,
+    SymbolText,
+    TimeInForceWord,
+    TimeText,
+    TypeWord,
+)
+from trade_engine.edge.times import read_time
+from trade_engine.sequencer.ports import Amendment
+
+Body = TypeVar("Body")
+
+
+class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of POST /orders."""
+
+    symbol: SymbolText
+    side: SideWord
+    type: TypeWord
+    quantity: AmountText | None = None
+    price: AmountText | None = None
+    stop_price: AmountText | None = None
+    time_in_force: TimeInForceWord = "GTC"
+    client_order_id: ClientId | None = None
+    self_trade_prevention: PreventionWord = "CANCEL_NEWEST"
+    post_only: bool = False
+    display_quantity: AmountText | None = None
+    quote_amount: AmountText | None = None
+    expires_at: TimeText | None = None
+
+
+class AmendBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of PATCH /orders/{order_id}: what to change; ``quantity`` is the new total."""
+
+    quantity: AmountText | None = None
+    price: AmountText | None = None
+    stop_price: AmountText | None = None
+
+
+#: The code of a field that is missing, of the wrong type or unreadable.
+FIELD_CODES = {
+    "symbol": "INVALID_SYMBOL",
+    "side": "INVALID_SIDE",
+    "type": "INVALID_ORDER_TYPE",
+    "quantity": "INVALID_QUANTITY",
+    "price": "INVALID_PRICE",
+    "stop_price": "INVALID_STOP_PRICE",
+    "time_in_force": "INVALID_TIME_IN_FORCE",
+    "client_order_id": "INVALID_CLIENT_ORDER_ID",
+    "self_trade_prevention": "INVALID_SELF_TRADE_PREVENTION",
+    "post_only": "INVALID_FLAGS",
+    "display_quantity": "INVALID_DISPLAY_QUANTITY",
+    "quote_amount": "INVALID_QUOTE_AMOUNT",
+    "expires_at": "INVALID_EXPIRY",
+}
+
+#: Fields that are decimal strings.
+AMOUNTS = frozenset(("quantity", "price", "stop_price", "display_quantity", "quote_amount"))
+
+_raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+#: Pairs of them are joined when JSON is read; one that is left is half a character.
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_SIDES = {side.name: side for side in Side}
+_TYPES = {kind.name: kind for kind in OrderType}
+_TIMES = {time.name: time for time in TimeInForce}
+_PREVENTIONS = {mode.name: mode for mode in SelfTradePrevention}
+
+
+def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str | None) -> PlaceOrder:
+    """The request of a body; ``symbol`` is the market's own spelling.
+
+    Raises:
+        InvalidRequest: a field cannot be read; its own code.
+    """
+    client_order_id = body.client_order_id
+    if client_order_id is not None and not (0 < len(client_order_id) <= 100 and client_order_id.isprintable()):
+        raise InvalidRequest(
+            "INVALID_CLIENT_ORDER_ID",
+            "client_order_id must be 1 to 100 printable characters",
+            field="client_order_id",
+            provided=client_order_id[:120],
+            limit=100,
+        )
+    return PlaceOrder(
+        user_id=user_id,
+        symbol=symbol,
+        side=_word("side", body.side, _SIDES),
+        type=_word("type", body.type, _TYPES),
+        quantity=_amount("quantity", body.quantity),
+        price=_amount("price", body.price),
+        stop_price=_amount("stop_price", body.stop_price),
+        time_in_force=_word("time_in_force", body.time_in_force, _TIMES),
+        stp=_word("self_trade_prevention", body.self_trade_prevention, _PREVENTIONS),
+        client_order_id=client_order_id,
+        institution_id=institution_id,
+        post_only=body.post_only,
+        display_quantity=_amount("display_quantity", body.display_quantity),
+        quote_amount=_amount("quote_amount", body.quote_amount),
+        expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,
+    )
+
+
+def read_amend(body: AmendBody) -> Amendment:
+    """The change of a body.
+
+    Raises:
+        InvalidRequest: a field cannot be read, is zero, or nothing is to change.
+    """
+    change = Amendment(
+        quantity=_amount("quantity", body.quantity),
+        price=_amount("price", body.price),
+        stop_price=_amount("stop_price", body.stop_price),
+    )
+    for field in ("quantity", "price", "stop_price"):
+        if getattr(body, field) is not None and not getattr(change, field):
+            raise InvalidRequest(FIELD_CODES[field], f"{field} must be above 0", field=field, provided="0")
+    if change == Amendment():
+        raise InvalidRequest("MISSING_FIELD", "give quantity, price or stop_price", field="quantity")
+    return change
+
+
+def _word(field: str, text: str, words: dict[str, Any]) -> Any:
+    found = words.get(text) if text in words else words.get(text.upper())
+    if found is None:
+        raise InvalidRequest(
+            FIELD_CODES[field], f"{field} must be one of {', '.join(words)}", field=field, provided=text[:100]
+        )
+    return found
+
+
+def _amount(field: str, text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        return parse_units(text)
+    except ScaleError as error:
+        raise InvalidRequest(FIELD_CODES[field], f"{field} {error}", field=field, provided=text[:100]) from error
+
+
+def decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
+    """A body as its Struct.
+
+    Raises:
+        InvalidRequest: INVALID_JSON, INVALID_BODY, MISSING_FIELD, UNKNOWN_FIELD, or the code of a field.
+    """
+    try:
+        return decoder.decode(content)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), content) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        field = _field_with_half_a_character(content)
+        if field is not None:
+            message = f"{field}: an escape such as \\ud800 is half a character"
+            raise InvalidRequest(FIELD_CODES.get(field, "INVALID_BODY"), message, field=field) from error
+        raise InvalidRequest("INVALID_JSON", f"the body is not JSON: {error}", field="body") from error
+
+
+def _field_with_half_a_character(content: bytes) -> str | None:
+    """The field of a body that has a lone surrogate, which the library calls a truncated text; None if none has."""
+    if rb"\u" not in content:
+        return None
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict):
+        return None
+    texts = ((name, json.dumps(value, ensure_ascii=False)) for name, value in body.items() if name.isascii())
+    return next((name[:100] for name, text in texts if _SURROGATE.search(text)), None)
+
+
+def _explain(message: str, content: bytes) -> InvalidRequest:
+    """The library's message as one of ours: it names a field as ``$.price`` or in quotes."""
+    what, _, path = message.partition(" - at `$")
+    field = path.strip("`.").split(".")[0].split("[")[0]
+    if "unknown field" in what:
+        name = what.partition("`")[2].rstrip("`")
+        return InvalidRequest(
+            "UNKNOWN_FIELD", f"there is no field {name[:100]}", field=name[:100], provided=_provided(content, name)
+        )
+    if "missing required field" in what:
+        name = what.partition("`")[2].rstrip("`")
+        return InvalidRequest("MISSING_FIELD", f"the field {name} is missing", field=name)
+    if not field:
+        return InvalidRequest("INVALID_BODY", f"the body must be a JSON object: {what}", field="body")
+    reason = 'must be a decimal string, such as "1.5", not a JSON number' if field in AMOUNTS else what
+    code = FIELD_CODES.get(field, "INVALID_BODY")
+    return InvalidRequest(code, f"{field}: {reason}", field=field, provided=_provided(content, field))
+
+
+def _provided(content: bytes, field: str) -> str | None:
+    """What the body has in a field, as it was written there."""
+    try:
+        return bytes(_raw_decoder.decode(content)[field])[:100].decode(errors="replace")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, KeyError):
+        return None
+
+
+def read_order_id(given: str) -> str:
+    """An order's id as the engine writes it.
+
+    Raises:
+        InvalidRequest: INVALID_ORDER_ID.
+    """
+    order_id = canonical_uuid(given)
+    if order_id is None:
+        raise InvalidRequest("INVALID_ORDER_ID", "the order id must be a UUID", field="order_id", provided=given[:100])
+    return order_id

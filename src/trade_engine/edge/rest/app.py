@@ -1,0 +1,39 @@
+"""Our REST API over an engine: its routes, logins and envelope, given to the router."""
+
+from typing import Final
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from trade_engine.edge.rest.envelope import EngineEnvelope
+from trade_engine.edge.rest.logins import HeaderLogins
+from trade_engine.edge.rest.openapi.pages import PAGES
+from trade_engine.edge.rest.router import Router
+from trade_engine.edge.rest.routes import ECHO, ROUTES
+from trade_engine.edge.services import Services
+
+#: Headers that browsers may send from other origins, and read.
+_CORS_IN: Final = (
+    "Authorization", "Content-Type", "X-Request-ID", "X-API-Key", "X-API-Timestamp", "X-API-Nonce", "X-API-Signature",
+    "X-API-Recv-Window",
+)  # fmt: skip
+_CORS_OUT: Final = (
+    "X-Request-ID", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "Idempotent-Replayed",
+)  # fmt: skip
+
+
+def create_app(services: Services) -> ASGIApp:
+    """The REST API over an engine."""
+    settings = services.settings
+    routes = (*ROUTES, *PAGES, ECHO) if settings.echo_route else (*ROUTES, *PAGES)
+    app: ASGIApp = Router(services, routes, HeaderLogins(services.callers), EngineEnvelope(settings.retry_after_s))
+    if settings.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE", "PATCH"],
+            allow_headers=_CORS_IN,
+            expose_headers=_CORS_OUT,
+        )
+    return app

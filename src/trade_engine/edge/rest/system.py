@@ -1,0 +1,84 @@
+"""Routes about the service itself: status, time, health."""
+
+import time
+from typing import Final, Literal
+
+import msgspec
+
+from trade_engine.edge.rest.call import Answer, Call
+from trade_engine.edge.shapes import Time
+from trade_engine.edge.times import show_time
+
+#: What a connection in reserve may ask for.
+PROBES: Final = frozenset(("/health", "/health/live", "/health/ready", "/ready"))
+
+
+class StatusView(msgspec.Struct):
+    """Which service this is, and whether it works."""
+
+    service: str
+    version: str
+    status: Literal["running", "degraded"]
+
+
+class TimeView(msgspec.Struct):
+    """The server's clock, as text and in milliseconds since 1970."""
+
+    time: Time
+    milliseconds: int
+
+
+class AliveView(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class ReadyView(msgspec.Struct):
+    """Whether orders can be taken, and how each dependency is: ``ok``, or what is wrong."""
+
+    status: Literal["ready", "not ready"]
+    database: str
+    engine: str
+    wallet: str
+    redis: str
+    rabbitmq: str
+
+
+async def status(call: Call) -> Answer:
+    """Look up the status of the service.
+
+    Which service this is, and whether it works.
+    """
+    settings = call.services.settings
+    working = all(value == "ok" for value in call.services.operations.condition().values())
+    return Answer(StatusView(settings.service, settings.version, "running" if working else "degraded"))
+
+
+async def server_time(_: Call) -> Answer:
+    """Look up the server's clock."""
+    now_us = time.time_ns() // 1000
+    return Answer(TimeView(show_time(now_us), now_us // 1000))
+
+
+async def live(_: Call) -> Answer:
+    """Ask whether the process lives."""
+    return Answer(AliveView("alive"), plain=True)
+
+
+async def ready(call: Call) -> Answer:
+    """Ask whether orders can be taken.
+
+    200 if so, else 503; every dependency by name, as it was known within the last seconds: nothing is asked for this.
+    """
+    parts = {"database": "ok", "engine": "ok", "wallet": "ok"} | call.services.operations.condition()
+    if parts["database"] == "ok":
+        parts["database"] = call.services.database()
+    wallet = call.services.wallet.condition()
+    # One that has no condition of its own is as the database is.
+    parts["wallet"] = parts["database"] if wallet is None else wallet
+    is_ready = all(value == "ok" for value in parts.values())
+    # Without Redis each process counts rate limits by itself: degraded, but ready.
+    parts |= {"redis": call.services.limits.condition(), "rabbitmq": "not used"}
+    view = ReadyView("ready" if is_ready else "not ready", **parts)
+    return Answer(view, 200 if is_ready else 503, plain=True)

@@ -1,0 +1,237 @@
+"""What all WebSocket connections share: who may connect and log in, the hub, and the sequencer's word of commits."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import structlog
+from websockets.datastructures import Headers
+
+from trade_engine.domain.enums import OrderStatus
+from trade_engine.domain.errors import EngineError, Unavailable
+from trade_engine.edge.auth.tokens import Principal
+from trade_engine.edge.problems import TooMany, Unauthorized
+from trade_engine.edge.services import Services
+from trade_engine.edge.settings import PUBLIC, StreamSettings
+from trade_engine.edge.views import OrderView, show_order
+from trade_engine.edge.ws.accounts import Accounts
+from trade_engine.edge.ws.connection import EXPIRED, TOO_MANY, StreamConnection
+from trade_engine.edge.ws.hub import Hub, Reader
+from trade_engine.edge.ws.logins import login_of
+from trade_engine.edge.ws.session import Session
+from trade_engine.http.connections import Slot
+from trade_engine.sequencer.publish import CommittedBatch
+from trade_engine.wallet.outage import TRANSPORT_ERRORS
+
+log = structlog.get_logger(__name__)
+
+_OPEN = [status for status in OrderStatus if status.is_open]
+_OPEN_ORDERS_MAX = 1_000
+_RECENT = 50
+#: How often connections that logged in by API key are looked at; their orders are checked each time.
+_KEYS_EVERY_S = 5.0
+_RESYNC_PAUSE_S = 0.5
+_MISSED_MAX = 1_000
+
+
+class StreamServer:
+    """The WebSocket side of the API; ``committed`` and ``rebuilt`` are the engine's word.
+
+    Args:
+        services: what every face uses.
+        address_of: the client's address, given the peer's and the handshake's headers.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        settings: StreamSettings,
+        address_of: Callable[[Any, Headers], str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.services = services
+        self.settings = settings
+        self.address_of = address_of
+        self.now_s = clock
+        self.hub = Hub(services.reader, settings)
+        self.accounts = Accounts(services.markets.numbered, services.balances.of, settings)
+        self._connections: dict[StreamConnection, str | None] = {}
+        self._by_address: Counter[str] = Counter()
+        self._by_user: Counter[str] = Counter()
+        self._farewells: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def protocol(self, server_state: Any, slot: Slot) -> StreamConnection:
+        """A connection that the HTTP server hands over, with its place."""
+        return StreamConnection(self, server_state, slot)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    # ---- start and stop
+
+    async def start(self) -> None:
+        """Read the latest trades of every market; ``look_after`` and ``accounts.run`` have to run from then on.
+
+        Raises:
+            EngineError, OSError: the database is away.
+        """
+        await self._read_trades(_RECENT)
+
+    async def stop(self) -> None:
+        """Close every connection and cancel what was to be cancelled with it."""
+        self._closing = True
+        for connection in list(self._connections):
+            connection.shutdown()
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=5)
+        self.hub.close()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that outlives its connection."""
+        task = asyncio.create_task(work)
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    async def look_after(self) -> None:
+        """Ping, and close who is silent, too slow or logged in with a key that is revoked; until cancelled."""
+        loop = asyncio.get_running_loop()
+        keys_due = 0.0
+        while True:
+            await asyncio.sleep(min(1.0, self.settings.ping_s / 2))
+            now = loop.time()
+            try:
+                for connection in list(self._connections):
+                    connection.look_after(now)
+                if now >= keys_due:
+                    keys_due = now + _KEYS_EVERY_S
+                    await self._close_revoked()
+            except Exception:
+                log.exception("connections_not_looked_after")
+
+    async def _close_revoked(self) -> None:
+        """Close the connections whose API key is no longer good."""
+        for connection in list(self._connections):
+            session = connection.session
+            if session is None or session.principal is None or session.principal.key_id is None:
+                continue
+            try:
+                await self.services.callers.require_live(session.principal)
+            except Unauthorized:
+                connection.close(EXPIRED, "the API key is revoked")
+            except Unavailable:
+                return
+
+    # ---- the engine's word
+
+    def committed(self, batch: CommittedBatch) -> None:
+        """A batch is committed."""
+        self.hub.committed([touched.market.symbol for touched in batch.markets], batch.trades)
+        self.accounts.committed(batch.orders, batch.trades)
+
+    def moved(self, users: Iterable[str]) -> None:
+        """Settlement has moved money of these users."""
+        self.accounts.moved(users)
+
+    def rebuilt(self) -> None:
+        """The engine built its memory anew; something may have been committed that it did not tell."""
+        if not self._closing:
+            self.run(self._resync())
+
+    async def _resync(self) -> None:
+        """Tell what was missed, as soon as the database can be read."""
+        again: list[tuple[Reader, str]] | None = None
+        while not self._closing:
+            try:
+                await self._read_trades(_MISSED_MAX)
+                again = self.accounts.restart() if again is None else again
+                while again:
+                    reader, channel = again[-1]
+                    if isinstance(reader, StreamConnection) and reader.session is not None:
+                        await reader.session.show_private_again(channel)
+                    again.pop()
+            except (EngineError, *TRANSPORT_ERRORS) as error:
+                log.warning("missed_updates_not_told", error=repr(error))
+                await asyncio.sleep(_RESYNC_PAUSE_S)
+            else:
+                return
+
+    async def _read_trades(self, count: int) -> None:
+        """Take in the newest trades of each market that are not known yet."""
+        for market in list(self.services.reader.markets.values()):
+            page = await self.services.queries.trades(market_id=market.market_id, limit=count)
+            self.hub.committed((market.symbol,), reversed(page.rows))
+
+    async def open_orders(self, user_id: str) -> list[OrderView]:
+        """A user's newest open orders."""
+        page = await self.services.desk.page(user_id, statuses=_OPEN, limit=_OPEN_ORDERS_MAX)
+        return [show_order(order, self.services.markets.numbered(order.market_id)) for order in page.rows]
+
+    # ---- who may connect
+
+    def admit(self, connection: StreamConnection, principal: Principal | None) -> Session:
+        """Count a connection in.
+
+        Raises:
+            TooMany: of the server, the address or the user.
+        """
+        limits = self.settings
+        if self._closing or len(self._connections) >= limits.max_connections:
+            raise TooMany("TOO_MANY_CONNECTIONS", "the server has too many connections", limit=limits.max_connections)
+        if self._by_address[connection.address] >= limits.connections_per_address:
+            raise TooMany(
+                "TOO_MANY_CONNECTIONS", "the address has too many connections", limit=limits.connections_per_address
+            )
+        if principal is not None:
+            self._require_room(principal.user_id)
+            self._by_user[principal.user_id] += 1
+        self._by_address[connection.address] += 1
+        self._connections[connection] = principal.user_id if principal else None
+        return Session(self, connection, principal, lambda user_id: self._count_user(connection, user_id))
+
+    def _count_user(self, connection: StreamConnection, user_id: str) -> None:
+        """Count a connection that logs in later; one too many is closed.
+
+        Raises:
+            TooMany: of the user.
+        """
+        if connection not in self._connections:
+            return
+        try:
+            self._require_room(user_id)
+        except TooMany:
+            connection.close(TOO_MANY, "too many connections of the user")
+            raise
+        self._by_user[user_id] += 1
+        self._connections[connection] = user_id
+
+    def _require_room(self, user_id: str) -> None:
+        limit = self.settings.connections_per_user
+        if self._by_user[user_id] >= limit:
+            raise TooMany("TOO_MANY_CONNECTIONS", "the user has too many connections", limit=limit)
+
+    def gone(self, connection: StreamConnection) -> None:
+        """Count a connection out."""
+        if connection not in self._connections:
+            return
+        user_id = self._connections.pop(connection)
+        for counter, key in ((self._by_address, connection.address), (self._by_user, user_id)):
+            if key is not None:
+                counter[key] -= 1
+                if counter[key] <= 0:
+                    del counter[key]
+        if connection.session is not None:
+            connection.session.end()
+
+    async def login(self, headers: Headers, tokens: list[str], address: str) -> Principal | None:
+        """Who a handshake speaks for, which counts as a request; None if it brings no token.
+
+        Raises:
+            RateLimited: there were too many; Unauthorized: the token is not good.
+        """
+        await self.services.callers.require_room(PUBLIC, address)
+        return login_of(self.services.callers, headers, tokens)

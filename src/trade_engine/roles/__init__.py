@@ -1,0 +1,1 @@
+"""One file a role that a process may have: everything wired, in the order in which it starts."""

@@ -1,0 +1,122 @@
+"""What operators ask of the engine (``ports.Operations``): markets, where it is, how it is."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from trade_engine.domain.enums import MarketState
+from trade_engine.domain.errors import InvalidRequest, Refused, Unavailable
+from trade_engine.domain.market import Market
+from trade_engine.sequencer.engine_request import EngineRequest, MarketRequest, StateRequest
+from trade_engine.sequencer.pipeline import Sequencer
+from trade_engine.sequencer.ports import EngineStatus, MarketStatus
+from trade_engine.sequencer.public_markets import PublicMarkets
+from trade_engine.sequencer.store.port import Store, StoreError, SymbolTaken
+
+_FIXED: Final = {"market_id", "symbol", "base", "quote", "tick_size", "lot_size", "state"}
+
+
+class EngineOperations:
+    """Keeps ``ports.Operations``.
+
+    Args:
+        unwell: tasks of the engine that are not well, by name, with what is wrong.
+    """
+
+    def __init__(
+        self, sequencer: Sequencer, store: Store, views: PublicMarkets, unwell: Callable[[], dict[str, str]]
+    ) -> None:
+        self._sequencer = sequencer
+        self._store = store
+        self._views = views
+        self._unwell = unwell
+
+    async def list_market(self, market: Market) -> Market:
+        """List a new market while running; with its number.
+
+        Raises:
+            Refused: MARKET_EXISTS.
+        """
+        if self._sequencer.memory.market(market.symbol) is not None:
+            raise _listed_already(market.symbol)
+        try:
+            listed = await self._store.insert_market(market)
+        except SymbolTaken as error:
+            raise _listed_already(market.symbol) from error
+        except StoreError as error:
+            raise _away() from error
+        await self._carry_out(MarketRequest(listed))
+        return listed
+
+    async def change_market(self, symbol: str, **terms: Any) -> Market:
+        """Change a market's fees, limits or rules while running (fields of Market, but its scales and names).
+
+        Orders keep the fees they were accepted with.
+
+        Raises:
+            Refused: MARKET_FIXED for a field that cannot be changed; MarketError: the terms contradict each other.
+        """
+        fixed = sorted(terms.keys() & _FIXED)
+        if fixed:
+            raise Refused("MARKET_FIXED", f"{fixed[0]} of a market cannot be changed", field=fixed[0])
+        changed = msgspec.structs.replace(self._market(symbol), **terms)
+        try:
+            await self._store.update_market(changed)
+        except StoreError as error:
+            raise _away() from error
+        await self._carry_out(MarketRequest(changed))
+        return changed
+
+    async def set_market_state(self, symbol: str, state: MarketState) -> None:
+        """Open, halt or close a market; returns after the commit."""
+        await self._carry_out(StateRequest(self._market(symbol).market_id, state))
+
+    async def _carry_out(self, request: EngineRequest) -> None:
+        self._sequencer.submit([request])
+        await request.done
+
+    def _market(self, symbol: str) -> Market:
+        market = self._sequencer.memory.market(symbol)
+        if market is None:
+            raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=symbol)
+        return market
+
+    def status(self) -> EngineStatus:
+        """Where the engine is."""
+        sequencer, epoch = self._sequencer, self._store.epoch
+        try:
+            memory = sequencer.memory
+        except Unavailable:
+            return EngineStatus(sequencer.obstacle, epoch, 0, sequencer.waiting, sequencer.last_batch, 0, [])
+        markets = [
+            MarketStatus(view.market.symbol, view.market.state, view.depth.sequence)
+            for view in self._views.views.values()
+        ]
+        return EngineStatus(
+            sequencer.obstacle,
+            epoch,
+            memory.sequence,
+            sequencer.waiting,
+            sequencer.last_batch,
+            len(memory.live),
+            markets,
+        )
+
+    def condition(self) -> dict[str, str]:
+        """Health by name."""
+        trouble = self._sequencer.trouble
+        database = trouble if trouble and trouble.startswith("database") else "ok"
+        trouble = self._sequencer.obstacle
+        if trouble is None:
+            unwell = self._unwell()
+            trouble = "; ".join(f"{name}: {said}" for name, said in unwell.items()) or None
+        return {"engine": trouble or "ok", "database": database}
+
+
+def _listed_already(symbol: str) -> Refused:
+    return Refused("MARKET_EXISTS", "the market is listed already", field="symbol", provided=symbol)
+
+
+def _away() -> Unavailable:
+    return Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was changed")

@@ -1,0 +1,2 @@
+DROP INDEX orders_ended_by_user;
+DROP INDEX orders_open_by_user;
