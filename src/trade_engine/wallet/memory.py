@@ -184,6 +184,7 @@ class MemoryWallet:
             self._reservations[item.order_id] = _Reservation(item.user_id, item.asset, item.amount, epoch=self.epoch)
         else:
             held.remaining += item.amount
+            held.epoch = self.epoch
         return Outcome("OK", entry.available_after, entry.reserved_after, item.order_id, item.amount)
 
     def _release(self, item: Release) -> Outcome:
