@@ -12,7 +12,7 @@ from trade_engine.domain.enums import OrderStatus, OrderType, SelfTradePreventio
 from trade_engine.domain.events import Event, EventKind, decode_events
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder, Trade
-from trade_engine.domain.rules import check_order
+from trade_engine.domain.rules import check_cost, check_order
 from trade_engine.matching.books import BookKind, new_book
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.matching.protocol import Resting
