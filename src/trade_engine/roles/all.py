@@ -28,7 +28,7 @@ from trade_engine.bootstrap.api import (
     make_verifier,
     server_settings,
 )
-from trade_engine.bootstrap.database import before_writing, start_database
+from trade_engine.bootstrap.database import before_writing, maintenance_of, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.wallet import make_wallet
@@ -205,6 +205,9 @@ class TradeEngine:
         self.dead_letters = DeadLetters(self.pool, self.wallet)
         self.reconciler = Reconciler(self.pool, self.wallet, self.clock.unbroken_us)
         self._run("reconciliation", partial(self.reconciler.keep_running, self.config.settlement.reconcile_every_s))
+        maintenance = await maintenance_of(self.config, self.database_url, self._stack)
+        if maintenance is not None:
+            self._run("maintenance", maintenance.keep_running)
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
 
