@@ -1,4 +1,4 @@
-"""Every query that the schema is made for, on a filled database of three months: the right index, no partition too many."""
+"""Each query that the schema is made for, on a filled database of three months: right index, no partition too many."""
 
 import json
 from collections.abc import Iterator
