@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import asyncpg
 
+from trade_engine.bootstrap.archive import archive_chore
 from trade_engine.bootstrap.attached import embedded_settings
 from trade_engine.config import Config
 from trade_engine.ops.supervisor import EXIT_DATABASE, Death, Supervised, Work
@@ -98,8 +99,16 @@ async def start_database(
     return Database(url, direct_url, pool, wallet_pool, history_pool, probe)
 
 
-async def maintenance_of(config: Config, url: str, stack: contextlib.AsyncExitStack) -> Maintenance | None:
+async def maintenance_of(
+    config: Config, urls: tuple[str, str], data_dir: Path, stack: contextlib.AsyncExitStack
+) -> Maintenance | None:
     """What keeps the database in shape while this engine writes, on a connection of its own; None: nobody here does.
+
+    Args:
+        config: all options.
+        urls: of the database, and of it past any pooler.
+        data_dir: of the engine.
+        stack: closes what is opened.
 
     Raises:
         OSError, asyncpg.PostgresError: the database cannot be reached.
@@ -110,9 +119,11 @@ async def maintenance_of(config: Config, url: str, stack: contextlib.AsyncExitSt
     settings = PoolSettings(
         max_open=1, statement_timeout_s=STATEMENT_TIMEOUT_S + 10, behind_pooler=options.behind_pooler
     )
+    url, direct_url = urls
     pool = await open_pool(url, settings)
     stack.push_async_callback(close_pool, pool)
-    return Maintenance(pool, options.maintenance_every_s)
+    more = {"archive": archive_chore(config, direct_url, data_dir, pool)} if options.archive_after_months else {}
+    return Maintenance(pool, options.maintenance_every_s, more)
 
 
 async def before_writing(config: Config, clock: Clock, pool: Pool) -> None:

@@ -85,6 +85,10 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     read_timeout_s: Annotated[Seconds, Meta(description="a look-up fails, and the database is away, after this")] = 2
     partitions_months: Annotated[int, Meta(ge=1, le=120, description="partitions of orders made ahead")] = 3
     partitions_days: Annotated[int, Meta(ge=1, le=3_650, description="of trades and journal; 7 is prudent")] = 30
+    archive_after_months: Annotated[
+        int, Meta(ge=0, le=1_200, description="older journal, trades and orders become files; 0: not by the engine")
+    ] = 0
+    archive_folder: Annotated[str | None, Meta(description="where; default: archive in the data directory")] = None
     maintenance_every_s: Annotated[
         float,
         Meta(ge=0, le=86_400, description="statistics refreshed, old client order ids forgotten; 0: not by the engine"),
