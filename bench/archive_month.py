@@ -27,6 +27,7 @@ from trade_engine.storage.embedded import EmbeddedPostgres, EmbeddedSettings
 from trade_engine.storage.migrate import load_migrations, up
 
 AT_ONCE = 256
+CHUNK = 500
 DAY = timedelta(days=1)
 
 
@@ -71,10 +72,12 @@ async def fill(url: str, folder: Path, orders: int, month: datetime) -> None:
         for day in range(28):
             await jump(month + day * DAY + timedelta(hours=9, minutes=1 if not day else 0))
             half = orders // 28 // 2
-            await asyncio.gather(*(place(2 * n, Side.SELL, "0.02") for n in range(half)))
-            await trading.place(order(users[1], Side.BUY, "0.01"))
-            await asyncio.gather(*(place(2 * n + 1, Side.BUY, "0.02") for n in range(half - 1)))
-            await trading.place(order(users[1], Side.BUY, "0.01"))
+            for first in range(0, half, CHUNK):
+                size = min(CHUNK, half - first)
+                await asyncio.gather(*(place(2 * n, Side.SELL, "0.02") for n in range(size)))
+                await trading.place(order(users[1], Side.BUY, "0.01"))
+                await asyncio.gather(*(place(2 * n + 1, Side.BUY, "0.02") for n in range(size - 1)))
+                await trading.place(order(users[1], Side.BUY, "0.01"))
             print(f"day {day + 1}", file=sys.stderr)
         await jump(month + 28 * DAY + timedelta(hours=9))
         await desk.candles_stored()
@@ -101,7 +104,8 @@ async def trade_on(url: str, folder: Path, stop: asyncio.Event) -> dict:
     async with flow.desk(flow.engine_of(url, folder)) as desk:
         while not stop.is_set():
             began = time.perf_counter()
-            await desk.engine.engine.trading.place(order("00000000-0000-7000-8000-000000001000", Side.SELL, "0.01"))
+            user, side = ("1001", Side.BUY) if len(took) % 2 else ("1000", Side.SELL)
+            await desk.engine.engine.trading.place(order(f"00000000-0000-7000-8000-00000000{user}", side, "0.01"))
             took.append(time.perf_counter() - began)
             await asyncio.sleep(0.01)
         await desk.settled()
