@@ -12,7 +12,7 @@ from trade_engine.edge.problems import Unauthorized
 from trade_engine.http.server import ApiServer
 from trade_engine.http.settings import ServerSettings
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
-from trade_engine.storage.migrate import load_migrations, require_current, up
+from trade_engine.storage.migrate import load_migrations, migrations_of_wallet, require_current, up
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.http_app import Roles, create_wallet_app
@@ -53,9 +53,11 @@ class WalletService:
             url = await self._stack.enter_async_context(use_embedded(self._data_dir, self._embedded))
         connection = await asyncpg.connect(url)
         try:
+            own = config.wallet.database_url and config.wallet.database_url != config.database.url
+            migrations = await migrations_of_wallet(connection) if own else load_migrations()
             if config.wallet.database_url:
-                await up(connection, load_migrations())
-            await require_current(connection, load_migrations())
+                await up(connection, migrations)
+            await require_current(connection, migrations)
         finally:
             await connection.close()
         pool = await open_pool(url, PoolSettings(max_open=config.database.max_open_conns))
