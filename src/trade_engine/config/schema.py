@@ -80,7 +80,7 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     wallet_conns: Annotated[Count, Meta(description="connections of the wallet in this process")] = 8
     history_conns: Annotated[Count, Meta(description="connections for what users read")] = 6
     history_timeout_s: Annotated[Seconds, Meta(description="longest that such reading may take")] = 5
-    behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
+    behind_pooler: Annotated[bool, Meta(description="url (or wallet.database_url) leads through PgBouncer")] = False
     commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 4
     read_timeout_s: Annotated[Seconds, Meta(description="a look-up fails, and the database is away, after this")] = 2
     partitions_months: Annotated[int, Meta(ge=1, le=120, description="partitions of orders made ahead")] = 3

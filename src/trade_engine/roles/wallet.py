@@ -51,7 +51,8 @@ class WalletService:
         url = config.wallet.database_url or config.database.url
         if url is None:
             url = await self._stack.enter_async_context(use_embedded(self._data_dir, self._embedded))
-        connection = await asyncpg.connect(url)
+        behind_pooler = config.database.behind_pooler
+        connection = await asyncpg.connect(url, statement_cache_size=0 if behind_pooler else 100)
         try:
             own = config.wallet.database_url and config.wallet.database_url != config.database.url
             migrations = await migrations_of_wallet(connection) if own else load_migrations()
@@ -60,7 +61,7 @@ class WalletService:
             await require_current(connection, migrations)
         finally:
             await connection.close()
-        pool = await open_pool(url, PoolSettings(max_open=config.database.max_open_conns))
+        pool = await open_pool(url, PoolSettings(max_open=config.database.max_open_conns, behind_pooler=behind_pooler))
         self._stack.push_async_callback(close_pool, pool)
         # The client waits half a second for a reserve; past that an answer helps nobody.
         wallet = PostgresLedger(
