@@ -18,7 +18,7 @@ from trade_engine.domain.enums import (
     Side,
     TimeInForce,
 )
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS
 
 _UUID: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _ORDER: Final = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"

@@ -24,7 +24,8 @@ from trade_engine.edge.shapes import (
     TypeWord,
 )
 from trade_engine.edge.times import show_time, show_time_or_none
-from trade_engine.marketdata.candles import INTERVALS, Candle
+from trade_engine.marketdata.candles import Candle
+from trade_engine.marketdata.intervals import end_of
 from trade_engine.sequencer.ports import TickerView
 
 #: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
@@ -230,7 +231,7 @@ def show_trade(trade: Trade, market: Market) -> TradeView:
 def show_candle(candle: Candle, market: Market, interval: str, committed_us: int) -> CandleView:
     """A candle for JSON; it is closed if it ends by ``committed_us``."""
     decimals = market.price_decimals
-    end_us = candle.start_us + INTERVALS[interval]
+    end_us = end_of(interval, candle.start_us)
     return CandleView(
         market.symbol,
         interval,
