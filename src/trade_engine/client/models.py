@@ -50,6 +50,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     filled_at: datetime | None = None
     cancelled_at: datetime | None = None
     expires_at: datetime | None = None
+    take_profit: bool = False
 
     @property
     def is_open(self) -> bool:

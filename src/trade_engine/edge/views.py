@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from trade_engine.domain.commands import OrderFlag
 from trade_engine.domain.enums import TimeInForce
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, Trade
@@ -57,6 +59,8 @@ class OrderView(msgspec.Struct, gc=False):
     filled_at: Time | None
     cancelled_at: Time | None
     expires_at: Time | None
+    #: Only of a stop that is reached from the other side.
+    take_profit: bool | UnsetType = UNSET
 
 
 class OwnTradeView(msgspec.Struct, gc=False, omit_defaults=True):
@@ -187,6 +191,7 @@ def show_order(order: Order, market: Market) -> OrderView:
         show_time_or_none(order.filled_us),
         show_time_or_none(order.cancelled_us),
         show_time(order.expires_us) if order.time_in_force in _ENDING and order.expires_us else None,
+        True if order.flags & OrderFlag.REVERSED else UNSET,
     )
 
 
