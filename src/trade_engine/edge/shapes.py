@@ -42,9 +42,10 @@ def words(names: Iterable[Any], **more: Any) -> dict[str, Any]:
 
 
 AMOUNT: Final = text(r"(0|[1-9][0-9]{0,10})(\.[0-9]{1,8})?", "0.5")
-#: Half a billion years in milliseconds are still 15 digits.
+#: From 1990 on, in milliseconds from 1992 on: what is less was meant in seconds.
 MOMENT: Final = text(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})|[0-9]{1,15})",
+    r"((199[0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+    r"|[7-9][0-9]{11}|[1-9][0-9]{12,14})",
     "2026-01-31T12:00:00Z",
 )
 UUID: Final = text(_UUID, _ORDER, format="uuid")
