@@ -102,14 +102,13 @@ async def test_long_histories_are_walked_along_their_indexes_through_it(pooled_u
 async def test_the_wallet_is_the_same_wallet_through_it(pooled_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The property test of the two wallets, behind the pooler."""
     monkeypatch.setattr(test_wallet_twins, "BATCHES", 300)
-    monkeypatch.setenv("WALLET_SEED", "1")
     real = asyncpg.create_pool
 
     def without_cache(url: str, **options: Any) -> Any:
         return real(url, statement_cache_size=0, **options)
 
     monkeypatch.setattr(asyncpg, "create_pool", without_cache)
-    await test_wallet_twins.test_postgres_and_memory_answer_alike(pooled_url)
+    await test_wallet_twins.test_postgres_and_memory_answer_alike(pooled_url, 1)
 
 
 async def test_the_wallet_service_runs_on_it(database_url: str, pooled_url: str, tmp_path: Path) -> None:
