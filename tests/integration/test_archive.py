@@ -179,6 +179,29 @@ async def test_old_partitions_become_files_and_verification_starts_at_the_anchor
     assert (await verified(old)).differences == []
 
 
+async def test_what_was_archived_before_the_last_anchor_comes_back_and_goes_again(
+    old: str, connection: Any, tmp_path: Path
+) -> None:
+    for edge in (EARLY, edge_of(200), LATE, edge_of(5)):
+        await archive(connection, edge, tmp_path)
+        assert (await verified(old)).differences == []
+    for row in await archived(connection):
+        await restore(connection, row, tmp_path)
+        assert (await verified(old)).differences == [], row["partition_name"]
+    assert (await verified(old, from_genesis=True)).differences == []
+    assert await reconciled(old) == []
+
+
+async def test_orders_stay_while_a_trade_may_refer_to_them(connection: Any) -> None:
+    await archiving._anchor(connection, new_book, LATE, ledger=True)
+    name = await connection.fetchval(
+        "SELECT name FROM archivable_partitions($1) WHERE parent = 'orders' AND low_at > now() - INTERVAL '420 days'"
+        " AND name IN (SELECT tableoid::REGCLASS::TEXT FROM orders) LIMIT 1", LATE
+    )  # fmt: skip
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="not archived yet"):
+        await connection.execute("SELECT detach_partition($1)", name)
+
+
 async def test_the_engine_starts_and_trades_on_what_is_left(old: str, connection: Any, tmp_path: Path) -> None:
     await archive(connection, LATE, tmp_path / "archive")
     async with flow.desk(flow.engine_of(old, tmp_path)) as desk:

@@ -84,6 +84,10 @@ BEGIN
             RAISE EXCEPTION '% holds orders that are open, or were after the anchor', name
                 USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
+        IF EXISTS (SELECT FROM trades WHERE trade_id >= uuid7_floor(span.low_at) AND trade_id < uuid7_floor(edge)) THEN
+            RAISE EXCEPTION 'trades that may refer to % are not archived yet', name
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
         -- Detaching looks for trades that refer to these orders, by reading all trades under a lock that stops the
         -- writer; there is nothing to look for if there are no orders.  So they leave row by row, as nobody changes them
         -- any more, and the empty partition goes.
