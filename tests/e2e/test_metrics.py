@@ -1,5 +1,7 @@
 """Metrics as Prometheus scrapes them: what was done is counted, by market, route and status."""
 
+import asyncio
+import contextlib
 import re
 from pathlib import Path
 from typing import Final
@@ -64,7 +66,28 @@ async def test_what_happened_is_counted(venue: Venue) -> None:
     assert seen["order_book_levels", (market,)] == 2
     assert seen["settlement_settled_total", ()] == 1
     assert seen["websocket_connections", ()] == 0
+    # The venue's own client keeps at least one open.
+    assert seen["api_connections", ()] >= 1
+    assert seen["api_connections_refused_total", ()] == 0
     assert seen["process_resident_memory_bytes", ()] > 0
+
+
+async def test_connections_are_counted_and_those_that_were_refused(database_url: str, tmp_path: Path) -> None:
+    engine = TradeEngine(engine_config(database_url, {"server.max_connections": 2}), tmp_path)
+    await engine.start()
+    try:
+        async with httpx.AsyncClient() as http, contextlib.AsyncExitStack() as stack:
+            for server in (engine.api, engine.websocket):
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                stack.callback(writer.close)
+            for _ in range(3):
+                assert (await http.get(f"http://127.0.0.1:{engine.api.port}/api/v1/time")).status_code == 503
+            assert (await http.get(f"http://127.0.0.1:{engine.api.port}/health/live")).status_code == 200
+            seen = await scrape(Venue(http, engine))
+            assert seen["api_connections", ()] == 2
+            assert seen["api_connections_refused_total", ()] == 3
+    finally:
+        await engine.stop()
 
 
 async def test_an_engine_that_lost_its_database_says_so(venue: Venue) -> None:

@@ -52,7 +52,7 @@ from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.ops.metrics import Metrics, Reading
-from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
+from trade_engine.ops.readings import ENGINE_UP, read_connections, read_engine, read_settlement, read_streams
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.clock import Clock
@@ -280,6 +280,7 @@ class TradeEngine:
     def _readings(self) -> Iterator[Reading]:
         """What the metrics read at a scrape."""
         yield from self.tenure.readings()
+        yield from read_connections(self.api.connections)
         if self.tenure.role in ("starting", "standby"):
             yield Reading("engine_up", ENGINE_UP, 0.0)
             return
