@@ -1,6 +1,6 @@
 """What an engine's metrics read when Prometheus asks: queues, books, backlogs, connections.  Nothing here waits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 from trade_engine.domain.enums import Side
@@ -68,6 +68,12 @@ def read_settlement(worker: SettlementWorker) -> Iterator[Reading]:
     yield Reading("settlement_retries", "Refusals by the wallet.", counts.refused, counts=True)
     yield Reading("settlement_failed", "Instructions that became dead letters.", counts.failed, counts=True)
     yield Reading("settlement_outages", "Calls that met a wallet or database away.", counts.outages, counts=True)
+
+
+def read_partitions(default_rows: Mapping[str, int]) -> Iterator[Reading]:
+    """What is not where it belongs, as of the last round of the task that keeps partitions ahead."""
+    for table, rows in default_rows.items():
+        yield Reading("engine_default_partition_rows", "Rows in a DEFAULT partition.", rows, ("table", table))
 
 
 def read_connections(places: Connections) -> Iterator[Reading]:

@@ -52,7 +52,14 @@ from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.ops.metrics import Metrics, Reading
-from trade_engine.ops.readings import ENGINE_UP, read_connections, read_engine, read_settlement, read_streams
+from trade_engine.ops.readings import (
+    ENGINE_UP,
+    read_connections,
+    read_engine,
+    read_partitions,
+    read_settlement,
+    read_streams,
+)
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.clock import Clock
@@ -136,7 +143,7 @@ class TradeEngine:
         database = await start_database(self.config, self.data_dir, self.clock, self._stack, self._run)
         self.database_url, self.pool = database.url, database.pool
         self._wallet_pool, self._history_pool = database.wallet_pool, database.history_pool
-        self.probe = database.probe
+        self.probe, self._default_rows = database.probe, database.default_rows
         self.tenure = Tenure(self.config, database.direct_url, self.data_dir, self._stack)
         self._writer = self.tenure.writer
 
@@ -168,7 +175,7 @@ class TradeEngine:
 
     async def _start_engine(self) -> None:
         matching, server = self.config.matching, self.config.server
-        await before_writing(self.config, self.clock, self.pool)
+        await before_writing(self.config, self.clock, self.pool, self._default_rows)
         limits = SequencerLimits(
             queue=matching.queue,
             batch_commands=matching.batch_commands,
@@ -286,6 +293,7 @@ class TradeEngine:
             return
         yield from read_engine(self.engine)
         yield from read_settlement(self.settlement)
+        yield from read_partitions(self._default_rows)
         if self.wallet.condition() is not None:
             yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
         if self.streams is not None:
