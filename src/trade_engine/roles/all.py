@@ -60,7 +60,7 @@ from trade_engine.ops.readings import (
     read_settlement,
     read_streams,
 )
-from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
+from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Supervisor
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.clock_watch import ClockWatch
@@ -113,6 +113,8 @@ class TradeEngine:
         self._entrance = Entrance()
         self._stack = contextlib.AsyncExitStack()
         self.supervisor = Supervisor()
+        #: Runs a task of the engine's own, which ends when the engine stops.
+        self._run = partial(self.supervisor.start, stack=self._stack)
         self.watchdog = Watchdog()
 
     async def start(self, before_serving: Callable[["TradeEngine"], Awaitable[None]] | None = None) -> None:
@@ -351,20 +353,6 @@ class TradeEngine:
     def stopping(self) -> asyncio.Event:
         """Set when the engine has to end."""
         return self.supervisor.finished
-
-    def _run(
-        self,
-        name: str,
-        work: Work,
-        death: Death = Death.RESTART,
-        *,
-        stuck_after_s: float | None = None,
-        status: int = EXIT_BROKEN,
-    ) -> Supervised:
-        """Run a task of the engine's own under its supervisor."""
-        supervised = self.supervisor.start(name, work, death, stuck_after_s=stuck_after_s, status=status)
-        self._stack.push_async_callback(self.supervisor.end, name)
-        return supervised
 
     def issue_token(self, user_id: str, roles: Sequence[str] = (TRADER,), ttl_s: int = 3600) -> str:
         """A token that this engine accepts."""

@@ -88,9 +88,7 @@ class WalletService:
         self._stack.push_async_callback(close_pool, pool)
         probe = DatabaseProbe(pool)
         await probe.look()
-        supervisor = Supervisor()
-        self._stack.push_async_callback(supervisor.stop)
-        supervisor.start("database probe", probe.keep_running)
+        Supervisor().start("database probe", probe.keep_running, stack=self._stack)
         return probe.condition
 
     async def stop(self) -> None:

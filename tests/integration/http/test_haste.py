@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.http.conftest import Serve, Turns, until
+from tests.harness.turns import Turns
+from tests.integration.http.conftest import Serve, until
 from trade_engine.http.bounds import BoundedHttp
 from trade_engine.http.connections import Pace
 
