@@ -139,6 +139,8 @@ def _tell(placed: Placed, *, as_json: bool) -> None:
     show_table(ORDER_HEADINGS, order_rows([placed.order]))
     if placed.replayed:
         click.echo("placed before; nothing was placed again")
+        if placed.differs:
+            click.echo(f"you asked for another {', '.join(placed.differs)} than the order has")
     if placed.order.reason:
         click.echo(f"reason: {placed.order.reason}")
     for trade in placed.trades:

@@ -89,6 +89,8 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     trades: list[Trade] = []
     #: The order was there before: this answer is to a repeat.
     replayed: bool = False
+    #: Fields in which the repeat asked for something else than the order is now.
+    differs: list[str] = []
 
 
 class PlaceResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,7 @@ class PlaceResult(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     trades: list[Trade] = []
     replayed: bool = False
+    differs: list[str] = []
     error: Problem | None = None
 
 

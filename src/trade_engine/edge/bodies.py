@@ -165,7 +165,7 @@ def decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), content) from error
+        raise _explain(str(error), content, decoder.type) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         field = _field_with_half_a_character(content)
         if field is not None:
@@ -188,14 +188,16 @@ def _field_with_half_a_character(content: bytes) -> str | None:
     return next((name[:100] for name, text in texts if _SURROGATE.search(text)), None)
 
 
-def _explain(message: str, content: bytes) -> InvalidRequest:
+def _explain(message: str, content: bytes, kind: Any) -> InvalidRequest:
     """The library's message as one of ours: it names a field as ``$.price`` or in quotes."""
     what, _, path = message.partition(" - at `$")
     field = path.strip("`.").split(".")[0].split("[")[0]
     if "unknown field" in what:
         name = what.partition("`")[2].rstrip("`")
+        known = [field.encode_name for field in msgspec.structs.fields(kind)]
+        message = f"there is no field {name[:100]}; there are {', '.join(known)}"
         return InvalidRequest(
-            "UNKNOWN_FIELD", f"there is no field {name[:100]}", field=name[:100], provided=_provided(content, name)
+            "UNKNOWN_FIELD", message, field=name[:100], provided=_provided(content, name), limit=known
         )
     if "missing required field" in what:
         name = what.partition("`")[2].rstrip("`")

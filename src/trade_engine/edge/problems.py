@@ -120,7 +120,6 @@ CODES: Final[dict[str, Meaning]] = {
     "PRICE_BAND": Meaning(422, "the price is too far from the last trade"),
     "MIN_NOTIONAL": Meaning(422, "price x quantity is below the market's minimum"),
     "MAX_OPEN_ORDERS": Meaning(422, "the user has too many open orders in this market"),
-    "FOK_NOT_FILLABLE": Meaning(422, "the book cannot fill the order whole"),
     "TRIGGERS_WAITING": Meaning(422, "stops that were reached enter first; try again shortly"),
     "NO_CHANGE": Meaning(422, "the amendment changes nothing"),
     "COMMAND_REFUSED": Meaning(422, "the engine could not carry the request out; nothing was changed"),

@@ -1,9 +1,10 @@
 """Answers: what JSON goes out, the same over REST and WebSocket (SPEC 7.2).  Amounts are decimal strings."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from trade_engine.domain.enums import TimeInForce
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, Trade
 from trade_engine.domain.rules import show_average
@@ -25,6 +26,9 @@ from trade_engine.edge.shapes import (
 from trade_engine.edge.times import show_time, show_time_or_none
 from trade_engine.marketdata.candles import INTERVALS, Candle
 from trade_engine.sequencer.ports import TickerView
+
+#: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
+_ENDING: Final = (TimeInForce.DAY, TimeInForce.GTD)
 
 
 class OrderView(msgspec.Struct, gc=False):
@@ -128,6 +132,8 @@ class PlacedView(msgspec.Struct, gc=False, omit_defaults=True):
     trades: list[OwnTradeView]
     #: The client_order_id was used before: nothing new was placed.
     replayed: bool = False
+    #: Fields in which such a repeat asks for something else than the order is now.
+    differs: list[str] = []
 
 
 class CancelledView(msgspec.Struct):
@@ -179,7 +185,7 @@ def show_order(order: Order, market: Market) -> OrderView:
         show_time(order.updated_us),
         show_time_or_none(order.filled_us),
         show_time_or_none(order.cancelled_us),
-        show_time_or_none(order.expires_us),
+        show_time(order.expires_us) if order.time_in_force in _ENDING and order.expires_us else None,
     )
 
 
