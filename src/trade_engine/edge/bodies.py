@@ -43,6 +43,7 @@ class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     client_order_id: ClientId | None = None
     self_trade_prevention: PreventionWord = "CANCEL_NEWEST"
     post_only: bool = False
+    take_profit: bool = False
     display_quantity: AmountText | None = None
     quote_amount: AmountText | None = None
     expires_at: TimeText | None = None
@@ -68,6 +69,7 @@ FIELD_CODES = {
     "client_order_id": "INVALID_CLIENT_ORDER_ID",
     "self_trade_prevention": "INVALID_SELF_TRADE_PREVENTION",
     "post_only": "INVALID_FLAGS",
+    "take_profit": "INVALID_FLAGS",
     "display_quantity": "INVALID_DISPLAY_QUANTITY",
     "quote_amount": "INVALID_QUOTE_AMOUNT",
     "expires_at": "INVALID_EXPIRY",
@@ -113,6 +115,7 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         client_order_id=client_order_id,
         institution_id=institution_id,
         post_only=body.post_only,
+        take_profit=body.take_profit,
         display_quantity=_amount("display_quantity", body.display_quantity),
         quote_amount=_amount("quote_amount", body.quote_amount),
         expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,

@@ -65,6 +65,7 @@ def differences(request: PlaceOrder, order: Order, market: Market) -> list[str]:
         "time_in_force": (request.time_in_force, order.time_in_force),
         "self_trade_prevention": (request.stp, order.stp),
         "post_only": (request.post_only, bool(order.flags & OrderFlag.POST_ONLY)),
+        "take_profit": (request.take_profit, bool(order.flags & OrderFlag.REVERSED)),
         "display_quantity": (request.display_quantity, order.display),
     }
     return [name for name, (asked, placed) in pairs.items() if asked != placed]
