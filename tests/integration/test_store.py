@@ -245,6 +245,22 @@ async def test_what_the_database_says_tells_whether_the_batch_was_at_fault(
     await store.commit(batch(1, order(1)))
 
 
+@pytest.mark.parametrize("another", ["postgres"], indirect=True)
+async def test_a_question_that_was_undone_does_not_count_as_a_database_away(store: Store, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "CREATE FUNCTION break_off() RETURNS TRIGGER LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'planned' USING ERRCODE = '40P01'; END $$;"
+            "CREATE TRIGGER break_off BEFORE INSERT ON traders FOR EACH ROW EXECUTE FUNCTION break_off()"
+        )
+        with pytest.raises(StoreUnavailable):
+            await store.number_traders([str(uuid.uuid4())])
+        assert await store.find_client_orders([(ALICE, "x")]) == {}, "it is asked again at once"
+    finally:
+        await connection.close()
+
+
 async def test_what_is_there_is_not_written_again(store: Store) -> None:
     await store.commit(batch(1, order(1, client_order_id="a"), releases=1))
     for repeated in (
