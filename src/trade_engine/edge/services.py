@@ -11,6 +11,7 @@ from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.markets import Markets
 from trade_engine.edge.meter import Meter, NoMeter
 from trade_engine.edge.settings import ApiSettings
+from trade_engine.edge.tickers import Tickers
 from trade_engine.edge.trading import Desk
 from trade_engine.sequencer.ports import MarketReader, Operations, Trading
 from trade_engine.storage.queries import Queries
@@ -51,4 +52,5 @@ class Services:
         self.settings = settings
         self.markets = Markets(reader)
         self.desk = Desk(trading, self.markets, queries, limits, self.meter)
+        self.tickers = Tickers(reader)
         self.balances = Balances(wallet, pending)

@@ -99,6 +99,14 @@ async def ticker(call: Call) -> Answer:
     return Answer(show_ticker(market, call.services.reader.ticker(market.symbol)))
 
 
+async def list_tickers(call: Call) -> Answer:
+    """List the tickers of all markets.
+
+    The last 24 hours of each, and its best prices, a tenth of a second old at most.
+    """
+    return Answer(call.services.tickers.all())
+
+
 async def order_book(call: Call) -> Answer:
     """Look up the order book of a market.
 
