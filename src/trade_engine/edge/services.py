@@ -11,7 +11,6 @@ from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.markets import Markets
 from trade_engine.edge.meter import Meter, NoMeter
 from trade_engine.edge.settings import ApiSettings
-from trade_engine.edge.tickers import Tickers
 from trade_engine.edge.trading import Desk
 from trade_engine.sequencer.ports import MarketReader, Operations, Trading
 from trade_engine.storage.queries import Queries
@@ -52,5 +51,4 @@ class Services:
         self.settings = settings
         self.markets = Markets(reader)
         self.desk = Desk(trading, self.markets, queries, limits, self.meter)
-        self.tickers = Tickers(reader)
         self.balances = Balances(wallet, pending)

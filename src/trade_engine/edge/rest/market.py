@@ -1,5 +1,7 @@
 """Routes that show the market: markets, book, ticker, candles, trades.  Open to all."""
 
+from weakref import WeakKeyDictionary
+
 import msgspec
 
 from trade_engine.domain.errors import InvalidRequest
@@ -7,10 +9,15 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.scale import format_price, format_units
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.rest.orders import order_cursor
+from trade_engine.edge.rest.tickers import Tickers
 from trade_engine.edge.shapes import Amount, Asset, FeeAssetWord, StateWord, Symbol
 from trade_engine.edge.times import LATEST_US, read_range, read_time
 from trade_engine.edge.views import show_candle, show_own_trade, show_ticker, show_trade
 from trade_engine.marketdata.intervals import INTERVALS, named
+from trade_engine.sequencer.ports import MarketReader
+
+#: One of each engine in this process.
+_tickers: WeakKeyDictionary[MarketReader, Tickers] = WeakKeyDictionary()
 
 
 class MarketView(msgspec.Struct):
@@ -104,7 +111,8 @@ async def list_tickers(call: Call) -> Answer:
 
     The last 24 hours of each, and its best prices, a tenth of a second old at most.
     """
-    return Answer(call.services.tickers.all())
+    reader = call.services.reader
+    return Answer(_tickers.setdefault(reader, Tickers(reader)).all())
 
 
 async def order_book(call: Call) -> Answer:

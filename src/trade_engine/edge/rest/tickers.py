@@ -1,6 +1,7 @@
 """The tickers of all markets at once: made a few times a second at most, however often they are asked for."""
 
 import time
+import weakref
 from typing import Final
 
 from trade_engine.edge.views import TickerAnswer, show_ticker
@@ -14,7 +15,7 @@ class Tickers:
     """Shows every market's ticker, in the order in which markets were listed."""
 
     def __init__(self, reader: MarketReader) -> None:
-        self._reader = reader
+        self._reader: MarketReader = weakref.proxy(reader)
         self._made_s = 0.0
         self._shown: list[TickerAnswer] = []
 
