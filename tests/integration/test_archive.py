@@ -21,7 +21,7 @@ from trade_engine.sequencer import archiving
 from trade_engine.sequencer.archiving import ArchiveOutcome, archive_before, month_edge
 from trade_engine.sequencer.verify import Report, check_files, verify
 from trade_engine.settlement.comparison import compare
-from trade_engine.storage.archive import archived, check_file, partition_status, read_back, restore, waiting
+from trade_engine.storage.archive import archived, check_file, detach, partition_status, read_back, restore, waiting
 from trade_engine.storage.errors import ArchiveError
 from trade_engine.wallet.audit import PostgresLedger
 
@@ -190,6 +190,13 @@ async def test_what_was_archived_before_the_last_anchor_comes_back_and_goes_agai
         assert (await verified(old)).differences == [], row["partition_name"]
     assert (await verified(old, from_genesis=True)).differences == []
     assert await reconciled(old) == []
+
+
+async def test_orders_stay_for_as_long_as_their_client_order_ids(connection: Any) -> None:
+    for (name,) in await connection.fetch("SELECT DISTINCT tableoid::REGCLASS::TEXT FROM orders WHERE NOT is_open"):
+        await connection.execute(f"UPDATE {name} SET updated_at = now() - INTERVAL '89 days' WHERE NOT is_open")
+        with pytest.raises(ArchiveError, match="client order ids"):
+            await detach(connection, name, "orders")
 
 
 async def test_orders_stay_while_a_trade_may_refer_to_them(connection: Any) -> None:

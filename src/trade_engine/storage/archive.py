@@ -35,6 +35,8 @@ _WAITING: Final = """
     SELECT c.relname AS name, s.* FROM pg_class c CROSS JOIN LATERAL partition_span(c.relname) s
     WHERE c.relnamespace = 'archive'::REGNAMESPACE AND c.relkind = 'r' AND s.parent IS NOT NULL
     ORDER BY s.low_at, s.parent"""
+#: A client order id leads to its order for so long.
+_LATELY: Final = "SELECT EXISTS (SELECT FROM {name} WHERE updated_at > now() - INTERVAL '90 days')"
 _COLUMNS: Final = """
     SELECT array_agg(attname::TEXT ORDER BY attnum) FROM pg_attribute
     WHERE attrelid = $1::REGCLASS AND attnum > 0 AND NOT attisdropped"""
@@ -99,6 +101,10 @@ async def detach(connection: Connection, name: str, parent: str) -> None:
         ArchiveError: its tables stay locked, it holds open orders, or no anchor covers it.
     """
     copied = await connection.fetchval("SELECT to_regclass('archive.' || quote_ident($1)) IS NOT NULL", name)
+    if parent == "orders" and await connection.fetchval(_LATELY.format(name=name)):
+        raise ArchiveError(
+            f"{name} holds orders that ended less than 90 days ago: their client order ids are still theirs"
+        )
     try:
         # A copy beside its emptied partition is what an earlier run left.
         if not copied:
