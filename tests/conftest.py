@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.harness.pgbouncer import PgBouncerMissing, TestPgBouncer
 from tests.harness.postgres import OVERRIDE, TestServer, new_data_dir, remove_data_dir
 from tests.harness.redis import OVERRIDE as REDIS_OVERRIDE
 from tests.harness.redis import RedisMissing, TestRedis
@@ -59,6 +60,20 @@ def redis_url() -> Iterator[str]:
         pytest.skip(f"no Redis: {error} (or set {REDIS_OVERRIDE})")
     yield server.url
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: TestServer) -> Iterator[TestPgBouncer]:
+    """One PgBouncer before that server; the test is skipped if there is none to be had, except in CI."""
+    try:
+        pooler = TestPgBouncer(postgres.url)
+        pooler.start()
+    except PgBouncerMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    yield pooler
+    pooler.remove()
 
 
 @pytest.fixture

@@ -114,6 +114,10 @@ class TestServer:
             self._template = url
         return self._create(f"TEMPLATE {urlsplit(self._template).path[1:]}")
 
+    def copy(self, url: str) -> str:
+        """The URL of a copy of a database that nobody is connected to."""
+        return self._create(f"TEMPLATE {urlsplit(url).path[1:]}")
+
     def empty(self) -> str:
         """The URL of a fresh database with nothing in it."""
         return self._create("")

@@ -8,13 +8,15 @@ from typing import Final, NamedTuple, Protocol
 
 import asyncpg
 
+from trade_engine.bootstrap.archive import archive_chore
 from trade_engine.bootstrap.attached import embedded_settings
 from trade_engine.config import Config
 from trade_engine.ops.supervisor import EXIT_DATABASE, Death, Supervised, Work
 from trade_engine.sequencer.clock import Clock
 from trade_engine.storage.clock_acceptances import clock_acceptances
 from trade_engine.storage.durability import require_durable
-from trade_engine.storage.embedded import EmbeddedPostgres
+from trade_engine.storage.embedded import EmbeddedPostgres, create_statement_statistics
+from trade_engine.storage.maintenance import STATEMENT_TIMEOUT_S, Maintenance
 from trade_engine.storage.migrate import load_migrations, require_current, up
 from trade_engine.storage.partitions import ROWS_MAX_AT_START, ensure_partitions, keep_ahead
 from trade_engine.storage.pool import ALONG_INDEXES, PoolSettings, close_pool, open_pool
@@ -70,6 +72,7 @@ async def start_database(
         await require_durable(connection)
         if options.url is None:
             await up(connection, load_migrations())
+            await create_statement_statistics(connection)
         await require_current(connection, load_migrations())
     finally:
         await connection.close()
@@ -97,6 +100,33 @@ async def start_database(
     keep = partial(keep_ahead, pool, months_ahead=months, days_ahead=days, time_us=clock.now_us, left=left)
     run("partitions", keep)
     return Database(url, direct_url, pool, wallet_pool, history_pool, probe, left)
+
+
+async def maintenance_of(
+    config: Config, urls: tuple[str, str], data_dir: Path, stack: contextlib.AsyncExitStack
+) -> Maintenance | None:
+    """What keeps the database in shape while this engine writes, on a connection of its own; None: nobody here does.
+
+    Args:
+        config: all options.
+        urls: of the database, and of it past any pooler.
+        data_dir: of the engine.
+        stack: closes what is opened.
+
+    Raises:
+        OSError, asyncpg.PostgresError: the database cannot be reached.
+    """
+    options = config.database
+    if not options.maintenance_every_s:
+        return None
+    settings = PoolSettings(
+        max_open=1, statement_timeout_s=STATEMENT_TIMEOUT_S + 10, behind_pooler=options.behind_pooler
+    )
+    url, direct_url = urls
+    pool = await open_pool(url, settings)
+    stack.push_async_callback(close_pool, pool)
+    more = {"archive": archive_chore(config, direct_url, data_dir, pool)} if options.archive_after_months else {}
+    return Maintenance(pool, options.maintenance_every_s, more)
 
 
 async def before_writing(config: Config, clock: Clock, pool: Pool, default_rows: dict[str, int]) -> None:

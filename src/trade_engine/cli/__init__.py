@@ -41,6 +41,11 @@ COMMANDS: Final = (
     LazyCommand("openapi", "trade_engine.cli.openapi:openapi", "Print the OpenAPI 3.1 description of the REST API."),
     LazyCommand("order", "trade_engine.cli.order:order", "Place, cancel, amend and list orders at a running server."),
     LazyCommand(
+        "partitions",
+        "trade_engine.cli.partitions:partitions",
+        "Make partitions ahead, archive old ones to files, restore them.",
+    ),
+    LazyCommand(
         "reconcile",
         "trade_engine.cli.reconcile:reconcile",
         "Compare reservations, trades, balances and deposits of engine and wallet; exit 1 on a difference.",

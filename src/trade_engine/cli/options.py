@@ -34,6 +34,16 @@ config_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+folder_option = click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Of the files; default: database.archive_folder."
+)
+
+
+def archive_folder(given: Path | None, config: Config, data_dir: Path) -> Path:
+    """Where archived partitions are: as given, as configured, or in the data directory."""
+    configured = config.database.archive_folder
+    return given or (Path(configured) if configured else data_dir / "archive")
+
 
 def configure(config_file: Path | None, **flags: Any) -> Config:
     """Read the configuration; flags with dots written as double underscores (``server__http_port``)."""

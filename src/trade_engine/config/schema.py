@@ -80,11 +80,19 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     wallet_conns: Annotated[Count, Meta(description="connections of the wallet in this process")] = 8
     history_conns: Annotated[Count, Meta(description="connections for what users read")] = 6
     history_timeout_s: Annotated[Seconds, Meta(description="longest that such reading may take")] = 5
-    behind_pooler: Annotated[bool, Meta(description="url leads through PgBouncer in transaction mode")] = False
+    behind_pooler: Annotated[bool, Meta(description="url (or wallet.database_url) leads through PgBouncer")] = False
     commit_timeout_s: Annotated[Seconds, Meta(description="a commit's outcome counts as unknown after this")] = 4
     read_timeout_s: Annotated[Seconds, Meta(description="a look-up fails, and the database is away, after this")] = 2
     partitions_months: Annotated[int, Meta(ge=1, le=120, description="partitions of orders made ahead")] = 3
     partitions_days: Annotated[int, Meta(ge=1, le=3_650, description="of trades and journal; 7 is prudent")] = 30
+    archive_after_months: Annotated[
+        int, Meta(ge=0, le=1_200, description="older journal, trades and orders become files; 0: not by the engine")
+    ] = 0
+    archive_folder: Annotated[str | None, Meta(description="where; default: archive in the data directory")] = None
+    maintenance_every_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="statistics refreshed, old client order ids forgotten; 0: not by the engine"),
+    ] = 3600
     postgres_bin: Annotated[str | None, Meta(description="folder of postgres and initdb for the embedded one")] = None
     restart_give_up_s: Annotated[
         Seconds, Meta(description="the embedded one, when it dies, may take so long to come back; then the engine ends")

@@ -28,7 +28,7 @@ from trade_engine.bootstrap.api import (
     make_verifier,
     server_settings,
 )
-from trade_engine.bootstrap.database import before_writing, start_database
+from trade_engine.bootstrap.database import before_writing, maintenance_of, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.wallet import make_wallet
@@ -144,6 +144,7 @@ class TradeEngine:
     async def _start_database(self) -> None:
         database = await start_database(self.config, self.data_dir, self.clock, self._stack, self._run)
         self.database_url, self.pool = database.url, database.pool
+        self.database_urls = database.url, database.direct_url
         self._wallet_pool, self._history_pool = database.wallet_pool, database.history_pool
         self.probe, self._default_rows = database.probe, database.default_rows
         self.tenure = Tenure(self.config, database.direct_url, self.data_dir, self._stack)
@@ -214,6 +215,9 @@ class TradeEngine:
         self.dead_letters = DeadLetters(self.pool, self.wallet)
         self.reconciler = Reconciler(self.pool, self.wallet, self.clock.unbroken_us)
         self._run("reconciliation", partial(self.reconciler.keep_running, self.config.settlement.reconcile_every_s))
+        maintenance = await maintenance_of(self.config, self.database_urls, self.data_dir, self._stack)
+        if maintenance is not None:
+            self._run("maintenance", maintenance.keep_running)
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
 

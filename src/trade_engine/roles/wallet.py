@@ -14,7 +14,7 @@ from trade_engine.http.server import ApiServer
 from trade_engine.http.settings import ServerSettings
 from trade_engine.ops.supervisor import Supervisor
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
-from trade_engine.storage.migrate import load_migrations, require_current, up
+from trade_engine.storage.migrate import load_migrations, migrations_of_wallet, require_current, up
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.storage.probe import DatabaseProbe
 from trade_engine.wallet.audit import PostgresLedger
@@ -54,14 +54,17 @@ class WalletService:
         url = config.wallet.database_url or config.database.url
         if url is None:
             url = await self._stack.enter_async_context(use_embedded(self._data_dir, self._embedded))
-        connection = await asyncpg.connect(url)
+        behind_pooler = config.database.behind_pooler
+        connection = await asyncpg.connect(url, statement_cache_size=0 if behind_pooler else 100)
         try:
+            own = config.wallet.database_url and config.wallet.database_url != config.database.url
+            migrations = await migrations_of_wallet(connection) if own else load_migrations()
             if config.wallet.database_url:
-                await up(connection, load_migrations())
-            await require_current(connection, load_migrations())
+                await up(connection, migrations)
+            await require_current(connection, migrations)
         finally:
             await connection.close()
-        pool = await open_pool(url, PoolSettings(max_open=config.database.max_open_conns))
+        pool = await open_pool(url, PoolSettings(max_open=config.database.max_open_conns, behind_pooler=behind_pooler))
         self._stack.push_async_callback(close_pool, pool)
         # The client waits half a second for a reserve; past that an answer helps nobody.
         wallet = PostgresLedger(
@@ -84,7 +87,7 @@ class WalletService:
 
     async def _probe(self, url: str) -> Callable[[], str]:
         """How the database is, asked for in the background on a connection that no request takes."""
-        pool = await open_pool(url, PoolSettings(max_open=1))
+        pool = await open_pool(url, PoolSettings(max_open=1, behind_pooler=self._config.database.behind_pooler))
         self._stack.push_async_callback(close_pool, pool)
         probe = DatabaseProbe(pool)
         await probe.look()

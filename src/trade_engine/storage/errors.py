@@ -4,6 +4,7 @@ StorageError                 the message is for the operator: what is wrong, and
 +-- SchemaError              the schema is not the one that this program was written for
 +-- DurabilityError          the server could lose what it has confirmed
 +-- EmbeddedError            the private server cannot be started, found or stopped
++-- ArchiveError             partitions cannot be archived or restored; nothing was lost
 """
 
 
@@ -21,6 +22,10 @@ class DurabilityError(StorageError):
 
 class EmbeddedError(StorageError):
     """The private PostgreSQL cannot be started, found or stopped."""
+
+
+class ArchiveError(StorageError):
+    """Partitions cannot be archived, or restored, now; what was is still there."""
 
 
 class RecoveryError(StorageError):

@@ -3,15 +3,25 @@
 Each runs in one transaction that first takes an advisory lock and reads again what has been done, so that two
 programs may start at once, also behind a pooler in transaction mode.  What ran is written down with a checksum;
 a file changed afterwards is refused.  This module never guesses: a schema it does not know, it does not touch.
+
+A file whose first line is ``-- outside a transaction`` runs statement by statement, each by itself (each ends at the
+end of a line): for an index that is built CONCURRENTLY on a table in use.  It may be cut short, so each of its
+statements must bear being run again.
+
+``sets.toml`` says which migrations make the wallet's schema, for a wallet that has a database of its own.
 """
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+import time
+import tomllib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
@@ -23,6 +33,13 @@ _NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.(?P<way>
 _TRANSACTION: Final = re.compile(
     r"^\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK)(?:\s+TRANSACTION|\s+WORK)?\s*;", re.IGNORECASE | re.MULTILINE
 )
+_OUTSIDE: Final = "-- outside a transaction"
+_STATEMENT_END: Final = re.compile(r";[ \t]*$", re.MULTILINE)
+_SETS: Final = "sets.toml"
+_WALLET_ONLY: Final = "wallet_only"
+#: Another program may build an index for so long.
+_WAIT_S: Final = 3600.0
+_LOOK_EVERY_S: Final = 0.05
 _LEDGER: Final = """
     CREATE TABLE IF NOT EXISTS schema_migrations (
         version INTEGER PRIMARY KEY,
@@ -33,6 +50,8 @@ _LEDGER: Final = """
 """
 
 Connection = asyncpg.Connection
+#: What a database is for; None: everything.
+SchemaSet = Literal["wallet"]
 
 
 class Migration(NamedTuple):
@@ -72,15 +91,50 @@ def default_folder() -> Traversable:
     return files("trade_engine.storage") / "migrations"
 
 
-def load_migrations(folder: Traversable | None = None) -> tuple[Migration, ...]:
+def load_migrations(folder: Traversable | None = None, only: SchemaSet | None = None) -> tuple[Migration, ...]:
     """Read the migrations of ``folder`` (default: the engine's own), in order.
 
+    Args:
+        folder: where they are, with ``sets.toml`` if there are sets.
+        only: those of one set; default: all.
+
     Raises:
-        SchemaError: a file name is not understood, a number is there twice, a way up or down is missing, or a file
-            ends its own transaction.
+        SchemaError: a file name is not understood, a number is there twice, a way up or down is missing, a file
+            ends its own transaction, or belongs to no set.
     """
+    place = default_folder() if folder is None else folder
+    migrations = _read(place)
+    sets = _sets(place, migrations)
+    if only is None:
+        return migrations
+    parts = {part.version: part for part in _read(place / _WALLET_ONLY)}
+    return tuple(parts.get(step.version, step) for step in migrations if only in sets[step.label])
+
+
+def _sets(folder: Traversable, migrations: Sequence[Migration]) -> dict[str, list[str]]:
+    """Which sets each migration belongs to, by its label; all must be named."""
+    manifest = folder / _SETS
+    if not manifest.is_file():
+        return {step.label: ["engine", "wallet"] for step in migrations}
+    sets: dict[str, list[str]] = tomllib.loads(manifest.read_text(encoding="utf-8"))
+    wrong = sets.keys() ^ {step.label for step in migrations}
+    if wrong:
+        raise SchemaError(f"{_SETS} must name every migration and nothing else: {', '.join(sorted(wrong))}")
+    return sets
+
+
+async def migrations_of_wallet(connection: Connection) -> tuple[Migration, ...]:
+    """Those of a wallet's own database: the wallet's alone, unless it has the engine's, too, as it had once."""
+    everything = load_migrations()
+    if everything[0].version in await _applied(connection):
+        return everything
+    return load_migrations(only="wallet")
+
+
+def _read(folder: Traversable) -> tuple[Migration, ...]:
+    """The migrations in a folder, in order."""
     found: dict[tuple[int, str], dict[str, str]] = {}
-    for file in (default_folder() if folder is None else folder).iterdir():
+    for file in folder.iterdir():
         if not file.name.endswith(".sql"):
             continue
         match = _NAME.fullmatch(file.name)
@@ -113,13 +167,13 @@ async def up(
     for migration in migrations:
         if target is not None and migration.version > target:
             break
-        async with connection.transaction():
-            applied = await _locked(connection, migrations)
+        async with _locked(connection, migration.up_sql):
+            applied = await _known(connection, migrations)
             if migration.version in applied:
                 continue
             if applied and migration.version < max(applied):
                 raise SchemaError(f"migration {migration.label} is new, but a later one has already run")
-            await connection.execute(migration.up_sql)
+            await _carry_out(connection, migration.up_sql)
             await connection.execute(
                 "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
                 migration.version,
@@ -139,10 +193,10 @@ async def down(connection: Connection, migrations: Sequence[Migration], target: 
     for migration in reversed(migrations):
         if migration.version <= target:
             break
-        async with connection.transaction():
-            if migration.version not in await _locked(connection, migrations):
+        async with _locked(connection, migration.down_sql):
+            if migration.version not in await _known(connection, migrations):
                 continue
-            await connection.execute(migration.down_sql)
+            await _carry_out(connection, migration.down_sql)
             await connection.execute("DELETE FROM schema_migrations WHERE version = $1", migration.version)
         done.append(migration)
     return tuple(done)
@@ -173,9 +227,50 @@ async def require_current(connection: Connection, migrations: Sequence[Migration
         raise SchemaError(f"the database lacks {', '.join(missing)}: run `trade-engine migrate up`")
 
 
-async def _locked(connection: Connection, migrations: Sequence[Migration]) -> dict[int, _Applied]:
-    """Take the lock until the transaction ends, then read what has run."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+def _is_outside(sql: str) -> bool:
+    """Whether a file runs outside a transaction."""
+    return sql.startswith(_OUTSIDE)
+
+
+async def _carry_out(connection: Connection, sql: str) -> None:
+    """Run a file; one outside a transaction statement by statement."""
+    if not _is_outside(sql):
+        await connection.execute(sql)
+        return
+    for statement in _STATEMENT_END.split(sql.removeprefix(_OUTSIDE)):
+        if statement.strip():
+            await connection.execute(statement)
+
+
+@asynccontextmanager
+async def _locked(connection: Connection, sql: str) -> AsyncIterator[None]:
+    """Hold the lock, in a transaction unless the file runs outside one.
+
+    Who waits looks again and again: in between it holds nothing that an index built CONCURRENTLY would wait for.
+
+    Raises:
+        SchemaError: somebody else migrates for an hour.
+    """
+    until = time.monotonic() + _WAIT_S
+    while time.monotonic() < until:
+        if _is_outside(sql):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                try:
+                    yield
+                finally:
+                    await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+                return
+        else:
+            async with connection.transaction():
+                if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+                    yield
+                    return
+        await asyncio.sleep(_LOOK_EVERY_S)
+    raise SchemaError("another program migrates this database for an hour")
+
+
+async def _known(connection: Connection, migrations: Sequence[Migration]) -> dict[int, _Applied]:
+    """What has run, held against what is to run; under the lock."""
     await connection.execute(_LEDGER)
     applied = await _applied(connection)
     _compare(applied, migrations)
@@ -190,6 +285,11 @@ async def _applied(connection: Connection) -> dict[int, _Applied]:
 
 
 def _compare(applied: dict[int, _Applied], migrations: Sequence[Migration]) -> None:
+    if applied and migrations and min(applied) > migrations[0].version:
+        raise SchemaError(
+            f"the database lacks {migrations[0].label} and has later ones: it is a wallet's own (wallet.database_url), "
+            "the engine needs another"
+        )
     known = {migration.version: migration for migration in migrations}
     for version, row in applied.items():
         migration = known.get(version)

@@ -68,8 +68,6 @@ class WalletAnswers:
     async def settle_trade(self, body: wire.SettleBody) -> wire.SettleAnswer:
         """Settle one trade; a repeat gives the first answer, out of the ledger."""
         item = wire.settle_of(body)
-        if not (item.buyer_order_id and item.seller_order_id):
-            raise WalletRefusal("RESERVATION_NOT_FOUND", "name each side's order or reservation")
         [outcome] = await self._wallet.settle_many([item])
         _require(outcome)
         rows = await self._wallet.trade_rows(item.trade_id)
@@ -80,13 +78,7 @@ class WalletAnswers:
 
     async def settle_batch(self, body: wire.SettleBatch) -> wire.BatchAnswer:
         """Settle many trades, each atomic on its own."""
-        items = [wire.settle_of(item) for item in body.items]
-        whole = [item for item in items if item.buyer_order_id and item.seller_order_id]
-        done = iter(await self._wallet.settle_many(whole))
-        return _batch(
-            next(done) if item.buyer_order_id and item.seller_order_id else refusal("RESERVATION_NOT_FOUND")
-            for item in items
-        )
+        return _batch(await self._wallet.settle_many([wire.settle_of(item) for item in body.items]))
 
     async def deposit(self, body: wire.FundBody) -> wire.FundAnswer:
         """Credit a user."""

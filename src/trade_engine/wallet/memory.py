@@ -48,6 +48,8 @@ class _Reservation:
     remaining: int
     closed: bool = False
     epoch: int = 0
+    #: In which call it was made: oldest first.
+    made: int = 0
 
     def is_of(self, user_id: str, asset: str) -> bool:
         return self.remaining > 0 and self.user_id == user_id and self.asset == asset
@@ -67,6 +69,7 @@ class MemoryWallet:
     epoch: int = 0
     #: How far above ``epoch`` another one is believed; None: however far, as it forgets where it was.
     reach: int | None = FENCE_REACH
+    _calls: int = 0
     _holdings: dict[tuple[str, str], _Holding] = field(default_factory=dict)
     _reservations: dict[str, _Reservation] = field(default_factory=dict)
     #: Entries by operation and line number.
@@ -88,6 +91,7 @@ class MemoryWallet:
         fence = await self.raise_fence(epoch)
         if fence.code != "OK":
             return [refusal(fence.code) for _ in items]
+        self._calls += 1
         return [self._reserve(item) for item in items]
 
     async def raise_fence(self, epoch: int) -> Fence:
@@ -181,7 +185,9 @@ class MemoryWallet:
             return shortage
         [entry] = self._write(item.operation_id, [line], item.order_id, item.reason)
         if held is None:
-            self._reservations[item.order_id] = _Reservation(item.user_id, item.asset, item.amount, epoch=self.epoch)
+            self._reservations[item.order_id] = _Reservation(
+                item.user_id, item.asset, item.amount, epoch=self.epoch, made=self._calls
+            )
         else:
             held.remaining += item.amount
             held.epoch = self.epoch
@@ -223,18 +229,38 @@ class MemoryWallet:
             if _sides(entry.line for entry in written) != _sides(trade_lines(item, FEE_ACCOUNTS[0])):
                 return refusal("IDEMPOTENCY_CONFLICT")
             return _settled(item, written)
-        buys, sells = self._reservations.get(item.buyer_order_id), self._reservations.get(item.seller_order_id)
-        if buys is None or not buys.is_of(item.buyer_user_id, item.quote_asset):
-            return refusal("RESERVATION_NOT_FOUND")
-        if sells is None or not sells.is_of(item.seller_user_id, item.base_asset):
-            return refusal("RESERVATION_NOT_FOUND")
-        if buys.remaining < buyer_need(item) or sells.remaining < seller_need(item):
+        sides = (
+            (item.buyer_order_id, item.buyer_user_id, item.quote_asset, buyer_need(item)),
+            (item.seller_order_id, item.seller_user_id, item.base_asset, seller_need(item)),
+        )
+        parts: list[tuple[str, int]] = []
+        for _, user_id, asset, need in [side for side in sides if not side[0]]:
+            gathered = self._gathered(user_id, asset, need)
+            if gathered is None:
+                return refusal("INSUFFICIENT_BALANCE")
+            parts += gathered
+        named = [(order_id, need) for order_id, _, _, need in sides if order_id]
+        for order_id, user_id, asset, _ in sides:
+            held = self._reservations.get(order_id)
+            if order_id and (held is None or not held.is_of(user_id, asset)):
+                return refusal("RESERVATION_NOT_FOUND")
+        if any(self._reservations[order_id].remaining < need for order_id, need in named):
             return refusal("INSUFFICIENT_BALANCE")
         lines = trade_lines(item, FEE_ACCOUNTS[0])
         written = self._write(item.trade_id, lines, item.trade_id, describe_trade(item))
-        self._spend(item.buyer_order_id, buyer_need(item))
-        self._spend(item.seller_order_id, seller_need(item))
+        for order_id, amount in [*parts, *named]:
+            self._spend(order_id, amount)
         return _settled(item, written)
+
+    def _gathered(self, user_id: str, asset: str, need: int) -> list[tuple[str, int]] | None:
+        """What each of a user's reservations gives to a need, oldest first; None if they do not cover it."""
+        parts: list[tuple[str, int]] = []
+        held = [(kept.made, order_id, kept) for order_id, kept in self._reservations.items()]
+        for _, order_id, kept in sorted(held, key=lambda each: each[:2]):
+            if kept.is_of(user_id, asset) and need:
+                parts.append((order_id, min(need, kept.remaining)))
+                need -= parts[-1][1]
+        return None if need else parts
 
     def _fund(self, kind: EntryType, user_id: str, asset: str, amount: int, operation_id: str) -> Outcome:
         if not 0 < amount <= MAX_AMOUNT:

@@ -41,7 +41,10 @@ class Release(NamedTuple):
 
 
 class SettleTrade(NamedTuple):
-    """Move a trade's money and its fees, out of both orders' reservations.  Idempotent by ``trade_id``."""
+    """Move a trade's money and its fees, out of both orders' reservations.  Idempotent by ``trade_id``.
+
+    A side without an order id (empty) is taken from all that its user has reserved of the asset, oldest first.
+    """
 
     trade_id: str
     buyer_user_id: str

@@ -31,6 +31,7 @@ _FENCE: Final = "SELECT * FROM wallet.raise_fence($1)"
 _RESERVE: Final = "SELECT * FROM wallet.reserve_many($1, $2, $3, $4, $5, $6, $7)"
 _RELEASE: Final = "SELECT * FROM wallet.release_many($1, $2, $3, $4, $5, $6)"
 _SETTLE: Final = "SELECT * FROM wallet.settle_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_SETTLE_BY_USER: Final = _SETTLE.replace("settle_many", "settle_by_user")
 _FUND: Final = "SELECT * FROM wallet.fund_many($1, $2, $3, $4, $5, $6)"
 _BALANCES: Final = """
     SELECT asset, available * 100000000 AS available, reserved * 100000000 AS reserved
@@ -150,12 +151,22 @@ class PostgresWallet:
             WalletUnavailable: nothing is known of the outcome.
         """
         valid = [item for item in items if trade_is_valid(item)]
-        columns = [[getattr(item, name) for item in valid] for name in SettleTrade._fields]
-        rows = await self._call(self._timeout_s, _SETTLE, *columns, next(self._fee_accounts))
-        answers = iter(rows)
+        answers: list[Any] = []
+        # In order: those whose orders are named in one call, any other in one of its own.
+        for is_named, run in itertools.groupby(valid, lambda item: bool(item.buyer_order_id and item.seller_order_id)):
+            if is_named:
+                trades = list(run)
+                columns = [[getattr(item, name) for item in trades] for name in SettleTrade._fields]
+                answers += await self._call(self._timeout_s, _SETTLE, *columns, next(self._fee_accounts))
+                continue
+            for item in run:
+                orders = [item.buyer_order_id or None, item.seller_order_id or None]
+                values = [*item[: -len(orders)], *orders]
+                answers += await self._call(self._timeout_s, _SETTLE_BY_USER, *values, next(self._fee_accounts))
+        rows = iter(answers)
         outcomes = []
         for item in items:
-            row = next(answers) if trade_is_valid(item) else _INVALID
+            row = next(rows) if trade_is_valid(item) else _INVALID
             if row[0] == "OK":
                 outcomes.append(Outcome("OK", int(row[1]), int(row[2]), amount=item.quantity))
             else:

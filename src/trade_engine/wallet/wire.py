@@ -72,7 +72,10 @@ class ReleaseBody(_Body, kw_only=True):
 
 
 class SettleBody(_Body, kw_only=True):
-    """POST settle-trade: the money of one trade and its fees, out of both orders' reservations."""
+    """POST settle-trade: the money of one trade and its fees, out of both orders' reservations.
+
+    A side without order and reservation is taken from what its user has reserved of the asset, oldest first.
+    """
 
     trade_id: Id
     buyer_user_id: Id
@@ -389,8 +392,8 @@ def settle_body(item: SettleTrade) -> SettleBody:
         seller_fee=format_units(item.seller_fee),
         buyer_fee_asset=item.buyer_fee_asset,
         seller_fee_asset=item.seller_fee_asset,
-        buyer_order_id=item.buyer_order_id,
-        seller_order_id=item.seller_order_id,
+        buyer_order_id=item.buyer_order_id or None,
+        seller_order_id=item.seller_order_id or None,
     )
 
 

@@ -90,6 +90,8 @@ def test_verify_of_an_empty_database(cli: Cli, tmp_path: Path) -> None:
     assert report == {
         "journal_batches": 0,
         "journal_head": "0 ",
+        "anchor": 0,
+        "files": 0,
         **{f"{part}_ok": True for part in (*parts, "funding", "candles", "audit")},
         "unproven": 0,
         "in_flight": 0,

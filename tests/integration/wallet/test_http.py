@@ -120,6 +120,42 @@ async def test_a_trade_settles_once_and_answers_the_same_again(http: httpx.Async
     assert (status, answer["error"]["code"]) == (404, "RESERVATION_NOT_FOUND")
 
 
+async def test_a_client_that_knows_only_users_assets_and_amounts(http: httpx.AsyncClient) -> None:
+    """SPEC 5.3: each side out of its user's reservations of the asset, oldest first, whatever they were for."""
+    buyer, seller = await funded(http, "USDT", "100000"), await funded(http, "BTC", "3")
+    bought, sold = [new_id() for _ in range(3)], [new_id() for _ in range(2)]
+    for order, amount in zip(bought, ("20000", "15000", "20000"), strict=True):
+        await ask(http, "/reserve", user_id=buyer, asset="USDT", amount=amount, order_id=order, reason="order")
+    for order in sold:
+        await ask(http, "/reserve", user_id=seller, asset="BTC", amount="0.8", order_id=order, reason="order")
+    body = {
+        "trade_id": new_id(), "buyer_user_id": buyer, "seller_user_id": seller, "base_asset": "BTC",
+        "quote_asset": "USDT", "quantity": "1", "price": "30000", "buyer_fee": "30", "seller_fee": "15",
+        "buyer_fee_asset": "USDT", "seller_fee_asset": "USDT",
+    }  # fmt: skip
+    status, answer = await ask(http, "/settle-trade", **body)
+    assert status == 200, answer
+    assert answer["buyer_balances"] == {
+        "USDT": {"available": "45000", "reserved": "24970"}, "BTC": {"available": "1", "reserved": "0"},
+    }  # fmt: skip
+    assert answer["seller_balances"] == {
+        "BTC": {"available": "1.4", "reserved": "0.6"}, "USDT": {"available": "29985", "reserved": "0"},
+    }  # fmt: skip
+    assert await ask(http, "/settle-trade", **body) == (200, answer)
+    rows = (await http.get(f"{PREFIX}/reservations")).json()["reservations"]
+    assert {row["order_id"]: row["remaining"] for row in rows} == {
+        bought[1]: "4970", bought[2]: "20000", sold[1]: "0.6",
+    }  # fmt: skip
+    more = body | {"trade_id": new_id(), "quantity": "0.7"}
+    status, refused = await ask(http, "/settle-trade", **more)
+    assert (status, refused["error"]["code"]) == (400, "INSUFFICIENT_BALANCE")
+    assert (await http.get(f"{PREFIX}/reservations")).json()["reservations"] == rows, "nothing moved"
+    batch = [more, more | {"trade_id": new_id(), "quantity": "0.1", "seller_order_id": sold[1]}]
+    status, answer = await ask(http, "/settle-trade/batch", items=batch)
+    assert [row["code"] for row in answer["outcomes"]] == ["INSUFFICIENT_BALANCE", "OK"]
+    assert (await http.get(f"{PREFIX}/audit")).json()["differences"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "change", "status", "code"),
     [

@@ -168,6 +168,33 @@ async def test_transfers_between_hot_wallets_keep_every_sum(pool: Any, wallet: P
     assert sum(fees) == 3_000
 
 
+async def test_settling_by_user_at_once_takes_each_reservation_once(pool: Any, wallet: PostgresWallet) -> None:
+    """Two users trade both ways, named and unnamed at once: what is reserved is what is left, to the unit."""
+    users = [await funded(wallet, 10_000, "USDT", "BTC") for _ in range(2)]
+    reserves = [
+        Reserve(user, asset, 10, new_id(), new_id()) for user in users for asset in ("USDT", "BTC") for _ in range(60)
+    ]
+    assert all(outcome.ok for outcome in await wallet.reserve_many(reserves, 1))
+
+    def trade(number: int) -> SettleTrade:
+        buyer, seller = users if number % 2 else users[::-1]
+        named = next(r.order_id for r in reserves[number:] if (r.user_id, r.asset) == (seller, "BTC"))
+        return SettleTrade(
+            new_id(), buyer, seller, "BTC", "USDT", 7, 7, 10**8, 1, 1, "USDT", "USDT", "", "" if number % 3 else named
+        )
+
+    outcomes = await asyncio.gather(*(wallet.settle_many([trade(number)]) for number in range(60)))
+    done = sum(outcome.ok for (outcome,) in outcomes)
+    assert done > 30
+    rows = await pool.fetch(
+        "SELECT asset, (sum(remaining) * 100000000)::BIGINT FROM wallet.reservations GROUP BY asset"
+    )
+    assert dict(rows) == {"BTC": 1_200 - 7 * done, "USDT": 1_200 - 8 * done}
+    rows = await pool.fetch("SELECT asset, (sum(reserved) * 100000000)::BIGINT FROM wallet.balances GROUP BY asset")
+    assert dict(rows) == {"BTC": 1_200 - 7 * done, "USDT": 1_200 - 8 * done}
+    assert await zero_sums(pool)
+
+
 async def test_a_reserve_that_waits_too_long_is_unavailable_and_frees_its_connection(pool: Any) -> None:
     wallet = PostgresWallet(pool, reserve_timeout_s=0.2)
     user = await funded(wallet)

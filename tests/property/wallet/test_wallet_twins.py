@@ -95,6 +95,11 @@ class Scenario:
         seller_order, seller, _ = self.random.choice(sells)
         if self.random.random() < 0.05:
             buyer = self.user()
+        # A client that knows only users, assets and amounts names no orders.
+        if self.random.random() < 0.25:
+            buyer_order = ""
+        if self.random.random() < 0.25:
+            seller_order = ""
         return SettleTrade(
             self.operation(4), buyer, seller, base, quote, self.small(), self.small(), 5 * 10**7,
             self.random.choice((0, 0, 1, 2)), self.random.choice((0, 0, 1, 2)),
@@ -167,3 +172,4 @@ async def test_postgres_and_memory_answer_alike(database_url: str, default: int)
             assert [tuple(row) for row in rows] == wanted
     print(sorted(codes.items()))
     assert codes["SettleTrade.OK"] > BATCHES // 20
+    assert codes["SettleTrade.INSUFFICIENT_BALANCE"] > BATCHES // 20

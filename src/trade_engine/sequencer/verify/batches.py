@@ -10,6 +10,7 @@ from trade_engine.domain.commands import COMMAND_SIZE, decode_commands
 from trade_engine.sequencer.bookkeeping import Changes, WalletInstruction
 from trade_engine.sequencer.facts import BatchFacts, GivenFact, decode_facts, given_facts, uuid_text
 from trade_engine.sequencer.journal import chain
+from trade_engine.sequencer.verify.anchor import Anchor
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.sequencer.verify.told import ToldMoves
 
@@ -32,14 +33,26 @@ class Chain:
         #: The table of candles is known to hold every trade up to this one.
         self.candles = 0
 
-    def begin(self, state: asyncpg.Record | None) -> None:
-        """Take the row of ``engine_state``."""
+    def begin(self, state: asyncpg.Record | None, anchor: Anchor | None = None) -> None:
+        """Take the row of ``engine_state``, and go on from an anchor if there is one."""
         if state is None:
             self._report.differ("chain", "engine_state is empty")
             return
         self._state = dict(state)
         if state["facts_since"] == 1:
             self._instruction_id = 0
+        if anchor is not None:
+            self._previous_hash, self._state_hash = anchor.journal_hash, anchor.state_hash
+            self._next, self._stamped_us, self._epoch = anchor.sequence + 1, anchor.stamped_us, anchor.epoch
+            self._first_facts, self.candles = anchor.first_facts, anchor.candles
+            self._instruction_id, self._instructions = anchor.instruction_id, anchor.instructions
+
+    def place(self, anchor: Anchor) -> None:
+        """Note in an anchor how far the chain was followed."""
+        anchor.sequence, anchor.journal_hash, anchor.state_hash = self._next - 1, self._previous_hash, self._state_hash
+        anchor.stamped_us, anchor.epoch = self._stamped_us, self._epoch
+        anchor.first_facts, anchor.candles = self._first_facts, self.candles
+        anchor.instruction_id, anchor.instructions = self._instruction_id, self._instructions
 
     def follow(self, row: asyncpg.Record) -> BatchFacts | None:
         """Check one row; its facts, if it has any that can be read."""
@@ -53,7 +66,7 @@ class Chain:
             self._differ("chain", f"batch {first}-{last} does not have the hash of what it holds")
         if first != self._next:
             self._differ("chain", f"batch {first}-{last} should begin at {self._next}")
-        stamped_us, epoch = _microseconds(row["stamped_at"]), row["epoch"]
+        stamped_us, epoch = microseconds_of(row["stamped_at"]), row["epoch"]
         self._equal("chain", f"batch {first}-{last}", "epoch", epoch, max(epoch, self._epoch))
         self._equal("chain", f"batch {first}-{last}", "stamped_at", stamped_us, max(stamped_us, self._stamped_us))
         for command in decode_commands(row["commands"][:COMMAND_SIZE]):
@@ -141,7 +154,7 @@ def _instruction(given: GivenFact) -> WalletInstruction:
     return WalletInstruction("RELEASE", None, order_id, user_id, given.asset, given.amount, given.reason)
 
 
-def _microseconds(moment: Any) -> int:
+def microseconds_of(moment: Any) -> int:
     """A TIMESTAMPTZ as microseconds since 1970."""
     whole = int(moment.replace(microsecond=0).timestamp())
     return whole * 1_000_000 + int(moment.microsecond)

@@ -58,6 +58,26 @@ _AUDIT: Final = f"""
         WHEN strange THEN ' is in no chain' ELSE ': ' || wrong END
     FROM compared WHERE missing OR strange OR wrong <> '' ORDER BY audit_id LIMIT {_LIMIT}"""
 
+_ARCHIVE: Final = f"""
+    WITH noted AS (
+        SELECT DISTINCT ON (fields[2]) fields[2] AS partition_name, fields FROM chained_facts
+        WHERE chain = 'archive' AND fields[1] = 'file' ORDER BY fields[2], number DESC
+    ), compared AS (
+        SELECT partition_name, a.row_count IS NULL AS missing, n.fields IS NULL AS strange, {
+    sql_fields(
+        {
+            "row_count": ("a.row_count::TEXT", "n.fields[3]"),
+            "file_sha256": ("encode(a.file_sha256, 'hex')", "n.fields[4]"),
+            "content_sha256": ("encode(a.content_sha256, 'hex')", "n.fields[5]"),
+        }
+    )
+} AS wrong
+        FROM archived_partitions a FULL JOIN noted n USING (partition_name)
+    )
+    SELECT 'archived partition ' || partition_name || CASE
+        WHEN missing THEN ' is missing' WHEN strange THEN ' is in no chain' ELSE ': ' || wrong END
+    FROM compared WHERE missing OR strange OR wrong <> '' ORDER BY partition_name LIMIT {_LIMIT}"""
+
 
 class Start(NamedTuple):
     """Where facts begin; up to here, journal and ledger are as versions before 0.2 left them."""
@@ -92,8 +112,8 @@ async def verify_chains(connection: AnyConnection, report: Report) -> None:
             report.differ(_PARTS.get(chain, "facts"), f"chain {chain}: its head is {found}, its last fact is {shown}")
 
 
-async def check_start(connection: AnyConnection, report: Report) -> Start:
-    """The fact that says where facts begin, held against the journal."""
+async def check_start(connection: AnyConnection, report: Report, anchored: int = 0) -> Start:
+    """The fact that says where facts begin, held against the journal; batches up to ``anchored`` are not there."""
     rows = await connection.fetch("SELECT fields FROM chained_facts WHERE chain = 'start' ORDER BY number")
     if len(rows) != 1 or len(rows[0][0]) != len(Start._fields):
         report.differ("facts", f"chain start: {len(rows)} facts say where facts begin, should be 1")
@@ -103,6 +123,8 @@ async def check_start(connection: AnyConnection, report: Report) -> Start:
     since = await connection.fetchval("SELECT facts_since FROM engine_state")
     if since != start.sequence + 1:
         report.differ("facts", f"engine_state: facts_since is {since}, should be {start.sequence + 1}")
+    if start.sequence and start.sequence <= anchored:
+        return start
     found = await connection.fetchval(
         "SELECT encode(hash, 'hex') FROM journal WHERE last_sequence = $1", start.sequence
     )
@@ -115,6 +137,12 @@ async def check_market_terms(connection: AnyConnection, report: Report) -> None:
     """Each market's terms are those noted last."""
     for row in await connection.fetch(_MARKETS):
         report.differ("markets", row[0])
+
+
+async def check_archive(connection: AnyConnection, report: Report) -> None:
+    """What is noted of files is what was chained last of each."""
+    for row in await connection.fetch(_ARCHIVE):
+        report.differ("facts", row[0])
 
 
 async def check_audit(connection: AnyConnection, report: Report) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
+from trade_engine.sequencer.verify.anchor import Anchor
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.settlement.reconcile import reservation_differences
 from trade_engine.storage.types import AnyConnection
@@ -35,7 +36,7 @@ _TRADE_LINES: Final = f"""
             (8, 'FEE', NULL, t.seller_fee_asset,
                 CASE WHEN t.buyer_fee_asset = t.seller_fee_asset THEN 0 ELSE t.seller_fee END, 0)
         ) AS v (line, type, user_id, asset, available_delta, reserved_delta)
-        WHERE v.available_delta <> 0 OR v.reserved_delta <> 0
+        WHERE t.trade_id >= $1 AND (v.available_delta <> 0 OR v.reserved_delta <> 0)
     ), compared AS (
         SELECT coalesce(x.trade_id, e.operation_id) AS trade_id, coalesce(x.line, e.line) AS line,
             x.trade_id IS NULL AS strange, e.operation_id IS NULL AS missing, x.settlement_status, {
@@ -55,7 +56,7 @@ _TRADE_LINES: Final = f"""
     )
 } AS wrong
         FROM expected x
-        FULL JOIN (SELECT * FROM wallet.ledger_entries WHERE line <= 8) e
+        FULL JOIN (SELECT * FROM wallet.ledger_entries WHERE line <= 8 AND operation_id >= $1) e
             ON e.operation_id = x.trade_id AND e.line = x.line
     )
     SELECT 'trade ' || trade_id || ', line ' || line || CASE
@@ -76,14 +77,23 @@ _CLOSED: Final = f"""
     WHERE r.closed AND r.created_at > (SELECT noted_at FROM chained_facts WHERE chain = 'start' AND number = 1)
         AND NOT EXISTS (
             SELECT FROM told_moves t WHERE t.kind = 'RELEASE' AND t.amount IS NULL AND t.order_id = r.order_id)
+        AND (r.order_id >= $1 OR EXISTS (SELECT FROM told_moves k WHERE k.order_id = r.order_id))
         AND NOT EXISTS (SELECT FROM chained_facts c WHERE c.chain = 'repairs' AND c.fields[1] = r.order_id::TEXT)
     LIMIT {_LIMIT}"""
 
 
-async def check_ledger(connection: AnyConnection, in_flight: Collection[str], report: Report) -> None:
-    """Compare the ledger with trades, orders and itself; ``in_flight``: orders whose reserves wait for their commit."""
-    for query in (_TRADE_LINES, _FENCE, _CLOSED):
-        for row in await connection.fetch(query):
+async def check_ledger(connection: AnyConnection, in_flight: Collection[str], anchor: Anchor, report: Report) -> None:
+    """Compare the ledger with trades, orders and itself, from an anchor on.
+
+    ``in_flight``: orders whose reserves wait for their commit.
+    """
+    asked: tuple[tuple[str, list[str]], ...] = (
+        (_TRADE_LINES, [anchor.trades_below]),
+        (_FENCE, []),
+        (_CLOSED, [anchor.orders_below]),
+    )
+    for query, values in asked:
+        for row in await connection.fetch(query, *values):
             report.differ("ledger", row[0])
     for difference in await ledger_checks(connection):
         report.differ("ledger", str(difference))

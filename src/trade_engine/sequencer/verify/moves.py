@@ -58,6 +58,8 @@ _UNMATCHED: Final = f"""
         SELECT e.* FROM {_LINES} e
         LEFT JOIN told_moves t ON t.operation_id = e.operation_id AND t.kind = e.type::TEXT
         WHERE t.operation_id IS NULL
+            -- What lies before the anchor has a digest there, unless something was told of it since.
+            AND (e.reference_id >= $2 OR EXISTS (SELECT FROM told_moves k WHERE k.order_id = e.reference_id))
     ), numbered AS (
         SELECT *, row_number() OVER (
             PARTITION BY line, reference_id, user_id, asset, reserved_delta, description ORDER BY entry_id) AS n
@@ -118,11 +120,14 @@ class _OrderMoves:
         self.entries: list[str] = []
 
 
-async def check_moves(connection: AnyConnection, start: Start, report: Report) -> list[str]:
-    """Compare; the orders whose reserves are in flight, which no other check shall mind."""
+async def check_moves(connection: AnyConnection, start: Start, orders_below: str, report: Report) -> list[str]:
+    """Compare; the orders whose reserves are in flight, which no other check shall mind.
+
+    ``orders_below``: an id; orders below it, of which nothing is told, were verified before.
+    """
     for row in await connection.fetch(_MATCHED):
         report.differ("ledger", row[0])
-    rows = await connection.fetch(_UNMATCHED, start.entry_id)
+    rows = await connection.fetch(_UNMATCHED, start.entry_id, orders_below)
     if not rows:
         return []
     ids = list({row["order_id"] for row in rows})

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from trade_engine.domain.commands import Command, CommandKind, decode_commands
 from trade_engine.domain.events import decode_events
@@ -13,7 +14,9 @@ from trade_engine.matching.markets import MarketBooks, UnknownMarket
 from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.bookkeeping import Bookkeeper, BrokenInvariant, Changes, LiveOrders
 from trade_engine.sequencer.facts import BatchFacts, PlacedFact, uuid_text
-from trade_engine.sequencer.verify.batches import Chain
+from trade_engine.sequencer.memory import restore_book
+from trade_engine.sequencer.verify.anchor import Anchor
+from trade_engine.sequencer.verify.batches import Chain, microseconds_of
 from trade_engine.sequencer.verify.placed import order_as_placed
 from trade_engine.sequencer.verify.report import Report, fields_of
 from trade_engine.sequencer.verify.told import ToldMoves
@@ -53,7 +56,17 @@ class Rows:
 
 
 class Replay:
-    """One pass over the journal; afterwards, what the core and the counters came to."""
+    """One pass over the journal; afterwards, what the core and the counters came to.
+
+    Args:
+        connection: in a transaction that sees one snapshot.
+        new_book: makes the core's book of a market.
+        markets: by number.
+        told: takes what the journal tells of money.
+        report: takes the differences.
+        anchor: where to start; None: at the beginning.
+        wanted: an anchor to be filled in before the first batch that is stamped at its edge or later.
+    """
 
     def __init__(
         self,
@@ -62,7 +75,11 @@ class Replay:
         markets: dict[int, Market],
         told: ToldMoves,
         report: Report,
+        anchor: Anchor | None = None,
+        wanted: Anchor | None = None,
     ) -> None:
+        self._anchor = anchor
+        self._wanted = wanted
         self._connection = connection
         self.markets = markets
         self.books = MarketBooks(new_book)
@@ -71,8 +88,10 @@ class Replay:
         self._live = LiveOrders()
         self.bookkeeper = Bookkeeper(self._live, markets, 0)
         self._stored: dict[int, Order] = {}
-        self._orders = Rows(stream(connection, f"SELECT {ORDER_COLUMNS} FROM orders ORDER BY sequence"))
-        self._trades = Rows(stream(connection, f"SELECT {TRADE_COLUMNS} FROM trades ORDER BY sequence"))
+        at, traded = (anchor.sequence, anchor.trade_sequence) if anchor else (0, 0)
+        orders = f"SELECT {ORDER_COLUMNS} FROM orders WHERE sequence > {at:d} ORDER BY sequence"
+        trades = f"SELECT {TRADE_COLUMNS} FROM trades WHERE sequence > {traded:d} ORDER BY sequence"
+        self._orders, self._trades = Rows(stream(connection, orders)), Rows(stream(connection, trades))
         self._numbers: dict[str, int] = {}
         self._users: dict[int, str] = {}
         self._told = told
@@ -83,13 +102,18 @@ class Replay:
 
     async def run(self, progress: Callable[[int, int], None] | None) -> None:
         """Replay everything and compare."""
-        total = await self._connection.fetchval("SELECT count(*) FROM journal")
+        at = self._anchor.sequence if self._anchor else 0
+        total = await self._connection.fetchval("SELECT count(*) FROM journal WHERE last_sequence > $1", at)
         rows = await self._connection.fetch("SELECT user_id::TEXT, trader_number FROM traders")
         self._numbers = {row[0]: row[1] for row in rows}
         self._users = {row[1]: row[0] for row in rows}
         state = await self._connection.fetchrow("SELECT * FROM engine_state")
-        self.chain.begin(state)
-        async for row in stream(self._connection, "SELECT * FROM journal ORDER BY last_sequence"):
+        self.chain.begin(state, self._anchor)
+        if self._anchor is not None:
+            await self._start_at(self._anchor)
+        query = f"SELECT * FROM journal WHERE last_sequence > {at:d} ORDER BY last_sequence"
+        async for row in stream(self._connection, query):
+            self._fill_wanted(microseconds_of(row["stamped_at"]))
             self.report.journal_batches += 1
             facts = self.chain.follow(row)
             if not await self._batch(row, facts):
@@ -98,6 +122,7 @@ class Replay:
             if progress and self.report.journal_batches % 500 == 0:
                 progress(self.report.journal_batches, total)
         await self._told.write(last=True)
+        self._fill_wanted(None)
         self.complete = True
         self.chain.end(self.bookkeeper.trade_sequence)
         for sequence in list(self._live.by_sequence):
@@ -106,6 +131,41 @@ class Replay:
             self.report.differ("orders", f"order {row['order_id']} is in no batch of the journal")
         async for row in self._trades.rest():
             self.report.differ("trades", f"trade {row['trade_id']} is in no batch of the journal")
+
+    async def _start_at(self, anchor: Anchor) -> None:
+        """Have books, open orders and counters as they were there, and what was told of them."""
+        self.bookkeeper.trade_sequence = anchor.trade_sequence
+        self.bookkeeper.event_sequences.update(anchor.event_sequences)
+        for order in anchor.orders:
+            self._live.add(order)
+        for market_id, memory in anchor.markets.items():
+            market = self.markets.get(market_id)
+            if market is None:
+                self.report.differ("markets", f"market {market_id} is missing, the anchor has it")
+                continue
+            restore_book(self.books.book(market_id), market, memory, self._live.of_market(market_id))
+            self.books.touch(market_id)
+        if anchor.state_hash not in (None, self.books.state_hash()):
+            self.report.differ("state", f"anchor {anchor.sequence} makes books of another state hash")
+        self._told.recall(anchor.told)
+        query = f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ANY ($1::UUID[])"
+        for row in await self._connection.fetch(query, list(self._live.by_id)):
+            self._stored[row["sequence"]] = order_from_row(row, self._numbers.get(row["user_id"], 0))
+        for order in anchor.orders:
+            if order.sequence not in self._stored:
+                self.report.differ("orders", f"order {order.order_id} is missing, it was open at the anchor")
+
+    def _fill_wanted(self, stamped_us: int | None) -> None:
+        """Fill in the anchor that is wanted if the next batch (None: there is none) is past its edge."""
+        anchor = self._wanted
+        if anchor is None or (stamped_us is not None and stamped_us < anchor.edge_us):
+            return
+        self._wanted = None
+        self.chain.place(anchor)
+        anchor.trade_sequence = self.bookkeeper.trade_sequence
+        anchor.event_sequences = dict(self.bookkeeper.event_sequences)
+        anchor.markets = {market_id: self.books.book(market_id).memory() for market_id in self.markets}
+        anchor.orders = [msgspec.structs.replace(order) for order in self._live.by_sequence.values()]
 
     async def _batch(self, row: asyncpg.Record, facts: BatchFacts | None) -> bool:
         """Replay one batch; False if going on makes no sense."""

@@ -12,6 +12,10 @@ class Report(msgspec.Struct, kw_only=True):
     """The outcome of one verification."""
 
     journal_batches: int = 0
+    #: The place in the journal that it started from: what lies before was verified then; 0: the beginning.
+    anchor: int = 0
+    #: Archived files that were read and are what was noted of them.
+    files: int = 0
     #: Sequence and hash of the journal's end: noted elsewhere, they tell a chain that was written anew.
     journal_head: str = ""
     chain_ok: bool = True

@@ -43,7 +43,8 @@ _CANDLES: Final = f"""
             (array_agg(price ORDER BY sequence))[1] AS open, max(price) AS high, min(price) AS low,
             (array_agg(price ORDER BY sequence DESC))[1] AS close, sum(quantity) AS volume,
             sum(notional) AS quote_volume, count(*) AS trades, max(sequence) AS last_sequence
-        FROM trades WHERE sequence <= $1 GROUP BY 1, 2
+        FROM trades WHERE sequence <= $1 AND executed_at >= to_timestamp(0) + $2 * INTERVAL '1 microsecond'
+        GROUP BY 1, 2
     ), expected AS ({_WIDER}), compared AS (
         SELECT market_id, coalesce(c.interval::TEXT, x.interval) AS interval, start_at, c.open IS NULL AS missing,
             x.open IS NULL AS strange, {
@@ -52,7 +53,8 @@ _CANDLES: Final = f"""
         | {name: (f"c.{name}", f"x.{name}") for name in _VALUES[6:]}
     )
 } AS wrong
-        FROM (SELECT *, interval::TEXT AS width FROM candles) c
+        FROM (SELECT *, interval::TEXT AS width FROM candles
+            WHERE start_at >= to_timestamp(0) + $2 * INTERVAL '1 microsecond') c
         FULL JOIN (SELECT *, interval AS width FROM expected) x USING (market_id, width, start_at)
     )
     SELECT 'market ' || market_id || ' ' || interval || ' at ' || start_at || CASE WHEN missing THEN ' is missing'
@@ -93,10 +95,13 @@ async def check_client_orders(connection: AnyConnection, report: Report) -> None
         report.differ("orders", row[0])
 
 
-async def check_candles(connection: AnyConnection, known: int, report: Report) -> None:
-    """The candles are those of the trades up to the last one they hold; ``known``: they held so many once."""
+async def check_candles(connection: AnyConnection, known: int, edge_us: int, report: Report) -> None:
+    """The candles are those of the trades up to the last one they hold; ``known``: they held so many once.
+
+    ``edge_us``: a day's begin; those before it were verified before.
+    """
     stored = await connection.fetchval("SELECT coalesce(max(last_sequence), 0) FROM candles")
     if stored < known:
         report.differ("candles", f"last_sequence is {stored}, should be at least {known}")
-    for row in await connection.fetch(_CANDLES, max(stored, known)):
+    for row in await connection.fetch(_CANDLES, max(stored, known), edge_us):
         report.differ("candles", row[0])

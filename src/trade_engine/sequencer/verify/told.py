@@ -3,6 +3,7 @@
 The ledger is then compared with it by the database, which sorts and joins on disk: nothing grows in memory here.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from trade_engine.domain.commands import Command, CommandKind
@@ -37,6 +38,10 @@ _CREATE: Final = f"""
         given BOOLEAN NOT NULL
     ) ON COMMIT DROP"""
 
+_FORGET: Final = f"""
+    DELETE FROM {_TABLE} t WHERE t.stamped_us < $1 AND (t.order_id IS NULL OR (t.order_id <> ALL ($2::UUID[])
+        AND NOT EXISTS (SELECT FROM {_TABLE} k WHERE k.order_id = t.order_id AND k.stamped_us >= $1)))"""
+
 
 class ToldMoves:
     """The temporary table, filled in pages."""
@@ -48,7 +53,10 @@ class ToldMoves:
     async def create(self) -> None:
         """Make the table; it goes when the transaction ends, which from now on may write nothing else."""
         await self._connection.execute(_CREATE)
-        await self._connection.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET TRANSACTION READ ONLY")
+        await self._connection.execute(
+            "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL timezone = 'UTC';"
+            " SET LOCAL datestyle = 'ISO'; SET TRANSACTION READ ONLY"
+        )
 
     def placed(self, order: Order, market: Market, stamped_us: int) -> None:
         """A new order reserved its funds."""
@@ -79,6 +87,23 @@ class ToldMoves:
                 stamped_us, given,
             )
         )  # fmt: skip
+
+    def recall(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take rows as an anchor kept them."""
+        self._rows.extend(tuple(row) for row in rows)
+
+    async def keep(self, edge_us: int, lived: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Forget what was told before an edge, but of orders that lived then or were told of since; what is left of it.
+
+        Args:
+            edge_us: microseconds since 1970.
+            lived: ids of the orders that lived.
+        """
+        await self._connection.execute(_FORGET, edge_us, list(lived))
+        columns = ", ".join(f"{name}::TEXT" if name.endswith("_id") and name != "instruction_id" else name
+                            for name in _COLUMNS)  # fmt: skip
+        query = f"SELECT {columns} FROM {_TABLE} WHERE stamped_us < $1 ORDER BY stamped_us, instruction_id"
+        return [tuple(row) for row in await self._connection.fetch(query, edge_us)]
 
     async def write(self, *, last: bool = False) -> None:
         """Write what was gathered, if it fills a page or nothing more comes."""
