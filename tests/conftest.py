@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 
 from tests.harness.postgres import OVERRIDE, TestServer, new_data_dir, remove_data_dir
+from tests.harness.rabbitmq import OVERRIDE as RABBIT_OVERRIDE
+from tests.harness.rabbitmq import RabbitMissing, TestRabbit
 from tests.harness.redis import OVERRIDE as REDIS_OVERRIDE
 from tests.harness.redis import RedisMissing, TestRedis
 from trade_engine.storage.errors import EmbeddedError
@@ -59,6 +61,37 @@ def redis_url() -> Iterator[str]:
         pytest.skip(f"no Redis: {error} (or set {REDIS_OVERRIDE})")
     yield server.url
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def rabbit_url() -> Iterator[str]:
+    """One RabbitMQ for the session; the test is skipped if there is none to be had, except in CI."""
+    given = os.environ.get(RABBIT_OVERRIDE)
+    if given:
+        yield given
+        return
+    server = _rabbit()
+    yield server.url
+    server.remove()
+
+
+@pytest.fixture
+def own_rabbit() -> Iterator[TestRabbit]:
+    """A RabbitMQ that the test may kill; the test is skipped if there is none to be had, except in CI."""
+    server = _rabbit()
+    yield server
+    server.remove()
+
+
+def _rabbit() -> TestRabbit:
+    try:
+        server = TestRabbit()
+        server.start()
+    except RabbitMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no RabbitMQ: {error} (or set {RABBIT_OVERRIDE})")
+    return server
 
 
 @pytest.fixture

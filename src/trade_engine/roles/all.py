@@ -31,6 +31,7 @@ from trade_engine.bootstrap.api import (
 from trade_engine.bootstrap.database import before_writing, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
+from trade_engine.bootstrap.relay import make_relay, read_relay
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
@@ -51,6 +52,7 @@ from trade_engine.http.connections import Connections
 from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
+from trade_engine.messaging.relay import Relay
 from trade_engine.ops.metrics import Metrics, Reading
 from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
@@ -101,6 +103,7 @@ class TradeEngine:
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self.clock = Clock(jump_max_us=round(config.engine.clock_jump_max_s * 1_000_000))
         self.streams: StreamServer | None = None
+        self.relay: Relay | None = None
         self.metrics = Metrics(self._readings)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
@@ -207,6 +210,15 @@ class TradeEngine:
         self._run("reconciliation", partial(self.reconciler.keep_running, self.config.settlement.reconcile_every_s))
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
+        await self._start_relay()
+
+    async def _start_relay(self) -> None:
+        self.relay = relay = make_relay(self.config, self.tenure.url, self.clock.unbroken_us)
+        if relay is not None:
+            await relay.begin()
+            self.engine.publisher.add("relay", relay)
+            self._stack.push_async_callback(relay.stop)
+            self._run("relay", relay.run)
 
     def _unwell(self) -> dict[str, str]:
         """What of this process is not well, by name."""
@@ -250,6 +262,7 @@ class TradeEngine:
             self.probe.condition,
             self.metrics,
             authenticator,
+            rabbitmq=lambda: self.relay.condition() if self.relay else "not used",
         )
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
@@ -287,6 +300,8 @@ class TradeEngine:
         yield from read_settlement(self.settlement)
         if self.wallet.condition() is not None:
             yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
+        if self.relay is not None:
+            yield from read_relay(self.relay)
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
 
