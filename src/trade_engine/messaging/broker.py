@@ -69,7 +69,7 @@ class _Window:
 
 
 @contextlib.asynccontextmanager
-async def _away() -> AsyncIterator[None]:
+async def away() -> AsyncIterator[None]:
     """Whatever the library raises when its connection ends means that RabbitMQ is away.
 
     It may cancel what it was asked for, which is no cancellation of whoever asked.
@@ -113,7 +113,7 @@ class Broker:
             BrokerAway: it cannot be done now.
         """
         await self.close()
-        async with _away():
+        async with away():
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 self._connection = await aiormq.connect(self._url)
                 self._channel = cast("Channel", await self._connection.channel(publisher_confirms=True))
@@ -137,7 +137,7 @@ class Broker:
             # By this a returned message is found.
             channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
         written = ChannelFrame(payload=b"".join(frames), should_close=False, drain_future=None)
-        async with _away():
+        async with away():
             async with asyncio.timeout(self._confirm_timeout_s):
                 await channel.write_queue.put(written)
                 await window.confirmed
@@ -171,7 +171,7 @@ class Broker:
         if channel is None:
             raise BrokerAway("there is no connection")
         found = []
-        async with _away():
+        async with away():
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 for queue in self._topology.queues():
                     said = await channel.queue_declare(queue.name, passive=True)

@@ -8,25 +8,24 @@ A commit only wakes it.  What is published and not yet moved past is published a
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import asyncpg
 import structlog
 
 from trade_engine.domain.ids import sequence_of_trade
-from trade_engine.domain.market import Market
 from trade_engine.messaging.broker import Broker, BrokerAway, QueueDepth
-from trade_engine.messaging.known_orders import KnownOrders, UnknownOrder
+from trade_engine.messaging.known_orders import UnknownOrder
+from trade_engine.messaging.reader import JournalReader, groups
 from trade_engine.messaging.source import EpochMoved, MissingTrade, RelaySource, Superseded
-from trade_engine.messaging.telling import EventMessage, SettlementNote, Teller, ToldBatch, numbers_of, trades_of
+from trade_engine.messaging.telling import EventMessage, SettlementNote, ToldBatch
 from trade_engine.sequencer.publish import CommittedBatch
 
 log = structlog.get_logger(__name__)
 
-#: Batches read at a time, and events of them that are told at a time.
+#: Batches, and settlement events, read at a time.
 _PAGE_BATCHES: Final = 64
-_EVENTS_AT_ONCE: Final = 2_000
 _OUTBOX_AT_ONCE: Final = 1_000
 _DEPTHS_EVERY_S: Final = 15.0
 _AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -82,9 +81,7 @@ class Relay:
         self._clock_us = clock_us
         self._chance = chance
         self._wake = asyncio.Event()
-        self._orders = KnownOrders()
-        self._markets: dict[int, Market] = {}
-        self._teller = Teller("", self._markets, self._orders)
+        self._reader = JournalReader(source)
         self._reached = _Reached(0, None, 0, 1)
         self._window: list[EventMessage] = []
         self._notes: list[SettlementNote] = []
@@ -184,9 +181,7 @@ class Relay:
     async def _start_over(self) -> None:
         """Begin at the stored place, with nothing known."""
         place = await self._source.look()
-        self._orders = KnownOrders()
-        self._markets = await self._source.markets()
-        self._teller = Teller(place.stream_id, self._markets, self._orders)
+        await self._reader.begin(place)
         self._window, self._notes = [], []
         self._reached = _Reached(place.sequence, place.message_index, place.outbox_number, 1)
 
@@ -199,7 +194,7 @@ class Relay:
                 self._head, self._oldest_us = max(self._head, page[-1].last_sequence), page[0].time_us
             if not self._notes:
                 self._notes = await self._source.settlements(_OUTBOX_AT_ONCE)
-            for group in _groups(page):
+            for group in groups(page):
                 await self._tell(group)
             self._tell_settlements()
             await self._flush()
@@ -212,14 +207,9 @@ class Relay:
 
     async def _tell(self, group: Sequence[ToldBatch]) -> None:
         """Tell some batches; what does not fill a window yet is kept for the next one."""
-        source, place, first = self._source, self._source.place, group[0]
-        if any(command.market_id not in self._markets for batch in group for command in batch.commands):
-            self._markets.update(await source.markets())
-        trades = await source.trades([trade_id for batch in group for trade_id in trades_of(batch)])
-        since_us = first.commands[0].time_us if first.commands else first.time_us
-        await self._orders.look_up(source.connection, numbers_of(group), first.facts.trade_sequence, since_us)
+        place, trades = self._source.place, await self._reader.prepare(group)
         for batch in group:
-            for message in self._teller.tell(batch, trades):
+            for message in self._reader.tell(batch, trades):
                 if place.has_passed(message.sequence, message.place):
                     continue
                 self._window.append(message)
@@ -227,7 +217,7 @@ class Relay:
                 if len(self._window) >= self._settings.window:
                     await self._flush()
             self._reached = _Reached(batch.last_sequence, None, self._reached.outbox_number, batch.time_us)
-        self._orders.shrink()
+        self._reader.shrink()
 
     def _tell_settlements(self) -> None:
         """Tell of settlements whose trades are told; those before events were asked for are passed over."""
@@ -237,7 +227,7 @@ class Relay:
             if sequence > self._reached.sequence:
                 break
             if sequence > begun_after:
-                self._window.append(self._teller.settlement(note))
+                self._window.append(self._reader.settlement(note))
             self._reached = self._reached._replace(outbox_number=note.number)
             told += 1
         del self._notes[:told]
@@ -272,23 +262,9 @@ class Relay:
 
 
 class _Reached(NamedTuple):
-    """Where the relay stands once the window is confirmed; as in ``RelayPlace``; and a time that no later batch precedes."""
+    """Where the relay stands once its window is confirmed (``RelayPlace``), and a time that no later batch precedes."""
 
     sequence: int
     message_index: int | None
     outbox_number: int
     since_us: int
-
-
-def _groups(page: Sequence[ToldBatch]) -> Iterator[Sequence[ToldBatch]]:
-    """A page in parts of bounded size: one batch, or several small ones."""
-    group: list[ToldBatch] = []
-    events = 0
-    for batch in page:
-        if group and events + len(batch.events) > _EVENTS_AT_ONCE:
-            yield group
-            group, events = [], 0
-        group.append(batch)
-        events += len(batch.events)
-    if group:
-        yield group

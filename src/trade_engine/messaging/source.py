@@ -146,6 +146,18 @@ class RelaySource:
         self._place = RelayPlace(*(row or ()))
         return self._place
 
+    async def stand_after(self, sequence: int) -> RelayPlace:
+        """Stand somewhere only to read; nothing is taken over, and nothing can be moved."""
+        await self.open()
+        row = await self.connection.fetchrow(f"SELECT {_PLACE} FROM event_relay")
+        self._place = RelayPlace(*(row or ()))._replace(sequence=sequence, message_index=None)
+        return self._place
+
+    def read_past(self, batch: ToldBatch) -> None:
+        """Stand after a batch, only to read on."""
+        self._since_us = batch.time_us
+        self._place = self.place._replace(sequence=batch.last_sequence, message_index=None)
+
     async def open(self) -> None:
         """Connect, if there is no connection."""
         if self._connection is None or self._connection.is_closed():
