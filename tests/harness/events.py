@@ -68,6 +68,19 @@ class Ear:
         await channel.basic_consume(self.queue, take)
         return self
 
+    async def keep_listening(self) -> None:
+        """Listen, and connect anew whenever the server went away; until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(10):
+                    await self.open()
+                connection = self._connection
+                assert connection is not None
+                await asyncio.wait([asyncio.ensure_future(connection.closing)])
+            except (aiormq.AMQPError, OSError, TimeoutError):
+                pass
+            await asyncio.sleep(0.2)
+
     async def close(self, *, delete: bool = True) -> None:
         """Let go, and delete the queue."""
         connection, self._connection = self._connection, None
