@@ -7,6 +7,7 @@ cannot be routed, is refused, or is not confirmed in time fails the window, whic
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, cast
@@ -23,6 +24,9 @@ from pamqp.header import ContentHeader
 from trade_engine.messaging.events import SCHEMA_VERSION
 from trade_engine.messaging.telling import EventMessage
 from trade_engine.messaging.topology import Topology
+
+# It writes a line and a traceback for each attempt; the relay says once that RabbitMQ is away.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 2.0

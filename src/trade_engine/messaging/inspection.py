@@ -51,8 +51,8 @@ async def channel_of(url: str) -> AsyncIterator[AbstractChannel]:
             await connection.close()
 
 
-async def passing(channel: AbstractChannel, topology: Topology) -> AsyncGenerator[Passing, None]:
-    """Every event that is published from now on, by a queue that goes with the connection; ends with it."""
+async def passing(channel: AbstractChannel, topology: Topology, key: str = "#") -> AsyncGenerator[Passing, None]:
+    """Every event with such a routing key from now on, by a queue that goes with the connection; ends with it."""
     queue = f"trade-engine.tail.{uuid.uuid4().hex}"
     arrived: asyncio.Queue[Passing] = asyncio.Queue(_WAITING_MAX)
 
@@ -61,7 +61,7 @@ async def passing(channel: AbstractChannel, topology: Topology) -> AsyncGenerato
 
     await channel.queue_declare(queue, exclusive=True, auto_delete=True)
     for exchange in (topology.trade_events, topology.order_events):
-        await channel.queue_bind(queue, exchange, routing_key="#")
+        await channel.queue_bind(queue, exchange, routing_key=key)
     await channel.basic_consume(queue, take, no_ack=True)
     while not channel.is_closed:
         try:
