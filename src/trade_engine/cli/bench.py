@@ -17,6 +17,7 @@ from trade_engine.bench.relay import measure_relay
 from trade_engine.bench.settlement import run_settlement_benchmark
 from trade_engine.cli.options import config_option, configure, explained, json_option
 from trade_engine.cli.output import command_line, progress, show
+from trade_engine.ops.logging import configure_logging
 
 
 @click.group()
@@ -111,6 +112,7 @@ def relay_command(rate: int, seconds: float, seed: int, config_file: Path | None
     """Events over the RabbitMQ that is configured, which should serve nobody else, from servers of its own."""
     with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
         Path(folder).chmod(0o755)
+        configure_logging("warning", "json")
         with progress(f"a backlog, and {rate} orders a second, {seconds:g} s each"):
             figures = uvloop.run(measure_relay(Path(folder), configure(config_file), rate, seconds, seed))
     load = f"{rate} requests/s offered for {seconds:g} s, seed {seed}; server, database and RabbitMQ on this machine"
