@@ -43,7 +43,7 @@ class RelaySettings(NamedTuple):
     #: How often it looks for what it was not woken for.
     poll_s: float = 0.5
     #: How long it lets commits gather after it was woken.
-    gather_s: float = 0.005
+    gather_s: float = 0.025
 
 
 class RelayCounts:
