@@ -89,6 +89,8 @@ class Relay:
         self._head = 0
         self._oldest_us = 0
         self._trouble: str | None = "not connected yet"
+        #: Whether it is in the log already.
+        self._told = False
         self._superseded = False
         self._depths_at_s = 0.0
 
@@ -166,9 +168,9 @@ class Relay:
     def _fail(self, error: Exception) -> None:
         """Say once what is wrong, and forget what is not published."""
         said = str(error) or repr(error)
-        if self._trouble is None or isinstance(error, _STUCK):
+        if not self._told or isinstance(error, _STUCK):
             log.warning("relay_waits", why=said, error=type(error).__name__)
-        self._trouble = said[:200]
+        self._trouble, self._told = said[:200], True
 
     async def _connect(self) -> None:
         await self._source.open()
@@ -176,7 +178,7 @@ class Relay:
         self.counts.connects += 1
         await self._start_over()
         log.info("relay_connected", after_sequence=self._source.place.sequence)
-        self._trouble = None
+        self._trouble, self._told = None, False
 
     async def _start_over(self) -> None:
         """Begin at the stored place, with nothing known."""

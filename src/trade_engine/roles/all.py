@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 import structlog
@@ -31,7 +31,6 @@ from trade_engine.bootstrap.api import (
 from trade_engine.bootstrap.database import before_writing, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
-from trade_engine.bootstrap.relay import make_relay, read_relay
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
@@ -52,7 +51,6 @@ from trade_engine.http.connections import Connections
 from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
-from trade_engine.messaging.relay import Relay
 from trade_engine.ops.metrics import Metrics, Reading
 from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
@@ -73,6 +71,9 @@ from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection
 from trade_engine.wallet.port import Release
+
+if TYPE_CHECKING:
+    from trade_engine.messaging.relay import Relay
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +105,7 @@ class TradeEngine:
         self.clock = Clock(jump_max_us=round(config.engine.clock_jump_max_s * 1_000_000))
         self.streams: StreamServer | None = None
         self.relay: Relay | None = None
+        self._read_relay: Callable[[], Iterable[Reading]] = tuple
         self.metrics = Metrics(self._readings)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
@@ -213,8 +215,14 @@ class TradeEngine:
         await self._start_relay()
 
     async def _start_relay(self) -> None:
+        if self.config.rabbitmq.url is None:
+            return
+        # Its library takes a fifth of a second to import.
+        from trade_engine.bootstrap.relay import make_relay, read_relay
+
         self.relay = relay = make_relay(self.config, self.tenure.url, self.clock.unbroken_us)
         if relay is not None:
+            self._read_relay = lambda: read_relay(relay)
             await relay.begin()
             self.engine.publisher.add("relay", relay)
             self._stack.push_async_callback(relay.stop)
@@ -300,8 +308,7 @@ class TradeEngine:
         yield from read_settlement(self.settlement)
         if self.wallet.condition() is not None:
             yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
-        if self.relay is not None:
-            yield from read_relay(self.relay)
+        yield from self._read_relay()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
 
