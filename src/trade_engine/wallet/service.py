@@ -52,7 +52,6 @@ _ROLLED_BACK: Final = (
 )
 _INVALID: Final[tuple[Any, ...]] = ("INVALID_AMOUNT", 0, 0)
 _ATTEMPTS_MAX: Final = 5
-#: How long a listing may take that grows with the number of open orders.
 #: How long a connection may take to give up a cancelled call before it is dropped.
 _CANCEL_S: Final = 0.2
 
@@ -108,7 +107,9 @@ class PostgresWallet:
                 raise
             return [refusal("EPOCH_TOO_FAR") for _ in items]
         return [
-            Outcome("OK", int(row[1]), int(row[2]), item.order_id, item.amount) if row[0] == "OK" else refusal(row[0])
+            Outcome("OK", int(row[1]), int(row[2]), item.order_id, item.amount)
+            if row[0] == "OK"
+            else refusal(row[0], int(row[1]), int(row[2]))
             for item, row in zip(items, rows, strict=True)
         ]
 
