@@ -88,6 +88,11 @@ class OrderOpened(_OfOrder, gc=False, frozen=True, tag_field="event", tag="order
     price: Amount | None
     stop_price: Amount | None
     quantity: Annotated[str | None, Meta(description="null: a market order by amount")]
+    quote_amount: Annotated[str | None, Meta(description="what a market order by amount spends at most")]
+    display_quantity: Annotated[str | None, Meta(description="an iceberg's visible part")]
+    expires_at: Annotated[str | None, Meta(description="of DAY and GTD")]
+    post_only: bool
+    take_profit: Annotated[bool, Meta(description="a stop that is reached from the other side")]
 
 
 class _Fill(_OfOrder, gc=False, frozen=True):

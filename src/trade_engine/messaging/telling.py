@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trade_engine.domain.commands import Command, CommandKind, OrderFlag
-from trade_engine.domain.enums import Reason
+from trade_engine.domain.enums import Reason, TimeInForce
 from trade_engine.domain.events import Event, EventFlag, EventKind
 from trade_engine.domain.ids import trade_uuid
 from trade_engine.domain.market import Market
@@ -37,6 +37,8 @@ from trade_engine.sequencer.facts import BatchFacts
 
 #: Messages that one event may make, and one number spare.
 _PARTS: Final = 4
+#: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
+_ENDING: Final = (TimeInForce.DAY, TimeInForce.GTD)
 #: Events that speak of an order which must be known.
 _SPEAKING: Final = frozenset(
     (
@@ -246,10 +248,15 @@ class _Place:
 
     def opened(self, event: Event) -> Any:
         """An order was accepted."""
-        command = self._command
+        command, flags = self._command, self._command.flags
+        amount = command.max_notional * self._market.notional_unit if flags & OrderFlag.QUOTE_AMOUNT else 0
+        ends = command.time_in_force in _ENDING and command.expires_us
         return _made(
             OrderOpened, self._of_order(self._orders[event.order_number]), self._price(command.price),
             self._price(command.stop_price), self._quantity(command.quantity) if command.quantity else None,
+            format_units(amount) if amount else None, self._quantity(command.display) if command.display else None,
+            _show_time(command.expires_us) if ends else None, bool(flags & OrderFlag.POST_ONLY),
+            bool(flags & OrderFlag.REVERSED),
         )  # fmt: skip
 
     def rejected(self, event: Event) -> Any:
