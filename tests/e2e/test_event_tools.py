@@ -148,6 +148,36 @@ async def has_queue(url: str) -> bool:
         await connection.close()
 
 
+async def test_what_cannot_be_routed_is_published_again(database_url: str, tmp_path: Path, rabbit_url: str) -> None:
+    """Somebody takes the bindings away: RabbitMQ returns the message, and the relay makes them anew."""
+    unbound = Ear(rabbit_url)
+    connection = await aiormq.connect(rabbit_url)
+    try:
+        channel = await connection.channel()
+        async with running(database_url, tmp_path, unbound) as venue:
+            relay = venue.running.relay
+            await until(lambda: as_asked(relay.is_up), "the relay does not come up")
+            await channel.queue_unbind(NOTIFICATIONS_QUEUE, unbound.order_events, routing_key="order.#")
+            await channel.queue_purge(NOTIFICATIONS_QUEUE)
+            symbol = venue.market()
+            seller = await venue.trader(**{symbol.partition("/")[0]: "10"})
+            order, _ = await seller.order(symbol, "SELL", "1", "100.00")
+            await until(lambda: as_asked(relay.counts.published), "it is not published again")
+            assert relay.counts.unconfirmed == 1
+            message: Any = await channel.basic_get(NOTIFICATIONS_QUEUE)
+            assert json.loads(message.body)["order_id"] == order["id"]
+            await channel.basic_ack(message.delivery_tag)
+        for exchange in (unbound.trade_events, unbound.order_events):
+            await channel.exchange_delete(exchange=exchange)
+    finally:
+        await connection.close()
+
+
+async def as_asked(value: object) -> bool:
+    """Whether it is true now."""
+    return bool(value)
+
+
 async def test_the_reference_consumer_counts_each_trade_once(database_url: str, tmp_path: Path, ear: Ear) -> None:
     words = (str(ROOT / "examples" / "event_consumer.py"), ear.url, str(tmp_path / "v.sqlite"))
     with (tmp_path / "consumer.log").open("wb") as log:

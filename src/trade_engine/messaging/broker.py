@@ -1,7 +1,7 @@
 """RabbitMQ as the relay sees it: one connection, one channel, and messages in windows that are confirmed as a whole.
 
-One channel keeps messages in order.  A window is written in one piece, which costs a quarter of as many single calls;
-it counts once RabbitMQ has confirmed all of it: each message is then on the disk of every queue it belongs to.  What
+One channel keeps messages in order.  Many are written in one piece, which costs a quarter of as many single calls;
+a window counts once RabbitMQ has confirmed all of it: each message is then on the disk of every queue it is for.  What
 cannot be routed, is refused, or is not confirmed in time fails the window, which is then published again.
 """
 
@@ -29,6 +29,8 @@ from trade_engine.messaging.topology import Topology
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 _CONNECT_TIMEOUT_S: Final = 10.0
+#: Messages written in one piece, before the loop is given to others.
+_AT_ONCE: Final = 50
 _CLOSE_TIMEOUT_S: Final = 2.0
 _PERSISTENT: Final = 2
 _HEADERS: Final[FieldTable] = {"schema_version": SCHEMA_VERSION}
@@ -133,6 +135,15 @@ class Broker:
         if channel is None or channel.is_closed:
             raise BrokerAway("there is no connection")
         window = _Window(len(messages), channel.create_future())
+        async with away():
+            async with asyncio.timeout(self._confirm_timeout_s):
+                for start in range(0, len(messages), _AT_ONCE):
+                    await self._write(channel, messages[start : start + _AT_ONCE], window)
+                await window.confirmed
+        channel.message_id_delivery_tag.clear()
+
+    async def _write(self, channel: Channel, messages: Sequence[EventMessage], window: _Window) -> None:
+        """Write some messages in one piece."""
         frames = []
         for message in messages:
             frames.append(self._frames(message, channel.number))
@@ -140,12 +151,8 @@ class Broker:
             channel.confirmations[channel.delivery_tag] = window  # type: ignore[assignment]
             # By this a returned message is found.
             channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
-        written = ChannelFrame(payload=b"".join(frames), should_close=False, drain_future=None)
-        async with away():
-            async with asyncio.timeout(self._confirm_timeout_s):
-                await channel.write_queue.put(written)
-                await window.confirmed
-        channel.message_id_delivery_tag.clear()
+        await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False, drain_future=None))
+        await asyncio.sleep(0)
 
     def _frames(self, message: EventMessage, channel: int) -> bytes:
         """A message as it is written: the method, what it says of itself, and its body."""

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 #: Batches, and settlement events, read at a time.
 _PAGE_BATCHES: Final = 64
 _OUTBOX_AT_ONCE: Final = 1_000
+#: Messages told without giving way to the engine, whose loop this is.
+_AT_ONCE: Final = 50
 _DEPTHS_EVERY_S: Final = 15.0
 _AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _STUCK: Final = (UnknownOrder, MissingTrade, KeyError, ValueError)
@@ -218,6 +220,8 @@ class Relay:
                 self._reached = self._reached._replace(sequence=message.sequence, message_index=message.place)
                 if len(self._window) >= self._settings.window:
                     await self._flush()
+                elif not len(self._window) % _AT_ONCE:
+                    await asyncio.sleep(0)
             self._reached = _Reached(batch.last_sequence, None, self._reached.outbox_number, batch.time_us)
         self._reader.shrink()
 

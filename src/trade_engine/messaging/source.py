@@ -5,6 +5,7 @@ that some messages are published again, under the ids they had.  A relay is fenc
 its own epoch, and whoever takes over raises that.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -216,6 +217,8 @@ class RelaySource:
                     decode_facts(facts),
                 )
             )  # fmt: skip
+            # A page may be large, and the loop is the engine's.
+            await asyncio.sleep(0)
         return batches
 
     async def trades(self, trade_ids: Sequence[str]) -> dict[str, Trade]:
