@@ -9,19 +9,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple, cast
 
 import aiormq
-import pamqp.frame
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.channel import Channel
-from pamqp import commands
-from pamqp.body import ContentBody
-from pamqp.common import FieldTable
-from pamqp.header import ContentHeader
 
-from trade_engine.messaging.events import SCHEMA_VERSION
+from trade_engine.messaging.frames import frames_of
 from trade_engine.messaging.telling import EventMessage
 from trade_engine.messaging.topology import Topology
 
@@ -32,8 +26,6 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 #: Messages written in one piece, before the loop is given to others.
 _AT_ONCE: Final = 50
 _CLOSE_TIMEOUT_S: Final = 2.0
-_PERSISTENT: Final = 2
-_HEADERS: Final[FieldTable] = {"schema_version": SCHEMA_VERSION}
 
 
 class BrokerAway(Exception):
@@ -82,7 +74,9 @@ async def away() -> AsyncIterator[None]:
     """
     try:
         yield
-    except (aiormq.AMQPError, OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise BrokerAway("RabbitMQ does not answer in time") from error
+    except (aiormq.AMQPError, OSError) as error:
         raise BrokerAway(repr(error)) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -144,33 +138,16 @@ class Broker:
 
     async def _write(self, channel: Channel, messages: Sequence[EventMessage], window: _Window) -> None:
         """Write some messages in one piece."""
-        frames = []
+        frames, frame_max = [], channel.connection.connection_tune.frame_max
         for message in messages:
-            frames.append(self._frames(message, channel.number))
+            exchange = self._topology.exchange_of(message.type)
+            frames.append(frames_of(message, exchange, channel.number, frame_max))
             channel.delivery_tag += 1
             channel.confirmations[channel.delivery_tag] = window  # type: ignore[assignment]
             # By this a returned message is found.
             channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
         await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False, drain_future=None))
         await asyncio.sleep(0)
-
-    def _frames(self, message: EventMessage, channel: int) -> bytes:
-        """A message as it is written: the method, what it says of itself, and its body."""
-        publish = commands.Basic.Publish(
-            exchange=self._topology.exchange_of(message.type), routing_key=message.routing_key, mandatory=True
-        )
-        properties = commands.Basic.Properties(
-            message_id=message.message_id,
-            message_type=message.type,
-            content_type="application/json",
-            delivery_mode=_PERSISTENT,
-            timestamp=datetime.fromtimestamp(message.time_s, UTC),
-            headers=_HEADERS,
-            app_id="trade-engine",
-        )
-        header = ContentHeader(properties=properties, body_size=len(message.body))
-        marshal = pamqp.frame.marshal
-        return marshal(publish, channel) + marshal(header, channel) + marshal(ContentBody(message.body), channel)
 
     async def depths(self) -> list[QueueDepth]:
         """What waits in each queue.
