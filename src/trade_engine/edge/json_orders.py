@@ -12,7 +12,7 @@ from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.edge.auth.tokens import Principal
-from trade_engine.edge.bodies import AmendBody, PlaceBody, decode, read_amend, read_order_id, read_place
+from trade_engine.edge.bodies import AmendBody, PlaceBody, decode, read_amend, read_place
 from trade_engine.edge.trading import Desk
 from trade_engine.edge.views import CancelledView, OrderView, PlacedView, show_order, show_own_trade
 from trade_engine.sequencer.ports import Placed
@@ -74,13 +74,13 @@ def differences(request: PlaceOrder, order: Order, market: Market) -> list[str]:
 async def amend(desk: Desk, caller: Principal, order_id: str, content: bytes) -> PlacedView:
     """Change the caller's order as ``content`` says: the order as it is now, and the trades that it made at once."""
     change = read_amend(decode(_amend_decoder, content))
-    changed = await desk.amend(read_order_id(order_id), caller.user_id, change)
+    changed = await desk.amend(await desk.identify(order_id, caller.user_id), caller.user_id, change)
     return _show(desk, caller, changed)
 
 
 async def cancel(desk: Desk, caller: Principal, order_id: str) -> OrderView:
     """End the caller's order: the order as it ended."""
-    order = await desk.cancel(read_order_id(order_id), caller.user_id)
+    order = await desk.cancel(await desk.identify(order_id, caller.user_id), caller.user_id)
     return show_order(order, desk.markets.numbered(order.market_id))
 
 
@@ -92,7 +92,7 @@ async def cancel_all(desk: Desk, caller: Principal, symbol: str | None) -> Cance
 
 async def find(desk: Desk, caller: Principal, order_id: str) -> OrderView:
     """The caller's order."""
-    order = await desk.find(read_order_id(order_id), caller.user_id)
+    order = await desk.find(await desk.identify(order_id, caller.user_id), caller.user_id)
     return show_order(order, desk.markets.numbered(order.market_id))
 
 
