@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -195,6 +196,27 @@ async def test_a_second_relay_supersedes_the_first(database_url: str, tmp_path: 
         row = await venue.running.pool.fetchrow("SELECT epoch, sequence FROM event_relay")
         assert tuple(row) == (place.epoch, place.sequence), "the superseded one moved nothing"
         assert (await venue.http.get("/health/ready")).json()["status"] == "ready"
+
+
+def has_heard(count: int, ear: Ear) -> bool:
+    """Whether it has heard so many messages."""
+    return len(ear.unique()) == count
+
+
+async def test_a_relay_whose_database_connection_is_cut_goes_on(database_url: str, tmp_path: Path, ear: Ear) -> None:
+    async with running(database_url, tmp_path, ear) as venue:
+        symbol, pool = venue.market(), venue.running.pool
+        seller = await venue.trader(**{symbol.partition("/")[0]: "100"})
+        for number in (1, 2, 3):
+            cut = await pool.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE application_name = 'trade-engine relay' AND datname = current_database()"
+            )
+            assert cut <= 1
+            await seller.order(symbol, "SELL", "1", f"{100 + number}.00")
+            await ear.until(partial(has_heard, number), "the order is told")
+        in_order(ear)
+        assert venue.running.relay.counts.connects > 1
 
 
 async def test_a_new_stream_has_other_ids(database_url: str, tmp_path: Path, ear: Ear) -> None:

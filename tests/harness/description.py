@@ -60,7 +60,10 @@ def template(path: str) -> str:
 def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     exact_then_longest = sorted(document()["paths"], key=lambda path: ("{" in path, -len(path)))
     return [
-        (path, re.compile(re.sub(r"\{(\w+)\}", lambda part: ".+" if part[1] in ("symbol", "order_id") else "[^/]+", path)))
+        (
+            path,
+            re.compile(re.sub(r"\{(\w+)\}", lambda part: ".+" if part[1] in ("symbol", "order_id") else "[^/]+", path)),
+        )
         for path in exact_then_longest
     ]
 

@@ -13,15 +13,21 @@ from trade_engine.domain.enums import OrderType, Side, TimeInForce
 
 SCHEMA_VERSION: Final = 1
 
-Amount = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]{1,8})?$")]
-Moment = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$")]
-Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
-Symbol = Annotated[str, Meta(pattern="^[A-Z0-9]{1,15}/[A-Z0-9]{1,15}$")]
-Asset = Annotated[str, Meta(pattern="^[A-Z0-9]{1,15}$")]
+
+def _text(pattern: str) -> Meta:
+    """How a text looks; it describes what goes out and never checks: JSON Schema's ``$`` is the very end."""
+    return Meta(extra_json_schema={"type": "string", "pattern": f"^{pattern}$"})
+
+
+Amount = Annotated[str, _text(r"[0-9]+(\.[0-9]{1,8})?")]
+Moment = Annotated[str, _text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")]
+Uuid = Annotated[str, _text("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")]
+Symbol = Annotated[str, _text("[A-Z0-9]{1,15}/[A-Z0-9]{1,15}")]
+Asset = Annotated[str, _text("[A-Z0-9]{1,15}")]
 Number = Annotated[int, Meta(ge=0)]
-SideWord = Annotated[str, Meta(pattern=f"^({'|'.join(Side.__members__)})$")]
-TypeWord = Annotated[str, Meta(pattern=f"^({'|'.join(OrderType.__members__)})$")]
-TimeInForceWord = Annotated[str, Meta(pattern=f"^({'|'.join(TimeInForce.__members__)})$")]
+SideWord = Annotated[str, _text(f"({'|'.join(Side.__members__)})")]
+TypeWord = Annotated[str, _text(f"({'|'.join(OrderType.__members__)})")]
+TimeInForceWord = Annotated[str, _text(f"({'|'.join(TimeInForce.__members__)})")]
 EventId = Annotated[str, Meta(description="the message's id: the same whenever it is delivered again")]
 Stream = Annotated[Uuid, Meta(description="begins every id; a restored backup has another one")]
 
