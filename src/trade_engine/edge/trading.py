@@ -2,21 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final
 
 from trade_engine.domain.enums import OrderStatus, Side
-from trade_engine.domain.errors import InvalidRequest, Refused
+from trade_engine.domain.errors import Refused
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
-from trade_engine.edge.bodies import CLIENT_ID_MAX, is_client_order_id, read_order_id
 from trade_engine.edge.limits import RateLimits, debit_fills
 from trade_engine.edge.markets import Markets
 from trade_engine.edge.meter import Meter
 from trade_engine.sequencer.ports import Amendment, Placed, Trading
 from trade_engine.storage.queries import Page, Queries
-
-#: What stands before a client order id where an order's id is asked for.
-_BY_CLIENT: Final = "client:"
 
 
 class Desk:
@@ -57,14 +52,8 @@ class Desk:
         """End all orders of a user, in one market or all; how many.  Returns after the commits."""
         return await self._trading.cancel_all(user_id, market.symbol if market is not None else None)
 
-    async def identify(self, name: str, user_id: str) -> str:
-        """The id of an order that its user names by id, or by ``client:`` and its client order id."""
-        if not name.startswith(_BY_CLIENT):
-            return read_order_id(name)
-        client_order_id = name.removeprefix(_BY_CLIENT)
-        if not is_client_order_id(client_order_id):
-            message = f"client: is followed by the 1 to {CLIENT_ID_MAX} printable characters of a client_order_id"
-            raise InvalidRequest("INVALID_ORDER_ID", message, field="order_id", provided=name[:120])
+    async def order_id_of(self, client_order_id: str, user_id: str) -> str:
+        """The id of the order that a user placed with a client order id."""
         return await self._trading.order_id_of(client_order_id, user_id)
 
     async def find(self, order_id: str, user_id: str | None) -> Order:
