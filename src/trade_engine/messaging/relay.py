@@ -108,6 +108,10 @@ class Relay:
         """Something may have been committed that was not told."""
         self._wake.set()
 
+    def settled(self) -> None:
+        """A trade's money has moved: the outbox has something."""
+        self._wake.set()
+
     def condition(self) -> str:
         """``ok``, or why nothing is published."""
         return "ok" if self._trouble is None else f"down: {self._trouble}"
@@ -190,7 +194,7 @@ class Relay:
         self._reached = _Reached(place.sequence, place.message_index, place.outbox_number, 1)
 
     async def _step(self) -> bool:
-        """Publish what there is, up to a page; whether there was anything."""
+        """Publish what there is, up to a page; whether there surely is more."""
         self._wake.clear()
         try:
             page = await self._source.page(_PAGE_BATCHES)
@@ -205,9 +209,10 @@ class Relay:
         except EpochMoved:
             await self._start_over()
             return True
-        if len(page) < _PAGE_BATCHES:
-            self._oldest_us = 0
-        return bool(page)
+        if len(page) == _PAGE_BATCHES:
+            return True
+        self._oldest_us = 0
+        return False
 
     async def _tell(self, group: Sequence[ToldBatch]) -> None:
         """Tell some batches; what does not fill a window yet is kept for the next one."""

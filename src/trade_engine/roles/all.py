@@ -179,6 +179,8 @@ class TradeEngine:
     def _moved(self, users: Iterable[str]) -> None:
         if self.streams is not None:
             self.streams.moved(users)
+        if self.relay is not None:
+            self.relay.settled()
 
     async def _start_engine(self) -> None:
         matching, server = self.config.matching, self.config.server
