@@ -9,6 +9,8 @@ import pytest
 
 from tests.harness.pgbouncer import PgBouncerMissing, TestPgBouncer
 from tests.harness.postgres import OVERRIDE, TestServer, new_data_dir, remove_data_dir
+from tests.harness.rabbitmq import OVERRIDE as RABBIT_OVERRIDE
+from tests.harness.rabbitmq import RabbitMissing, TestRabbit
 from tests.harness.redis import OVERRIDE as REDIS_OVERRIDE
 from tests.harness.redis import RedisMissing, TestRedis
 from trade_engine.storage.errors import EmbeddedError
@@ -74,6 +76,37 @@ def pgbouncer(postgres: TestServer) -> Iterator[TestPgBouncer]:
         pytest.skip(str(error))
     yield pooler
     pooler.remove()
+
+
+@pytest.fixture(scope="session")
+def rabbit_url() -> Iterator[str]:
+    """One RabbitMQ for the session; the test is skipped if there is none to be had, except in CI."""
+    given = os.environ.get(RABBIT_OVERRIDE)
+    if given:
+        yield given
+        return
+    server = _rabbit()
+    yield server.url
+    server.remove()
+
+
+@pytest.fixture
+def own_rabbit() -> Iterator[TestRabbit]:
+    """A RabbitMQ that the test may kill; the test is skipped if there is none to be had, except in CI."""
+    server = _rabbit()
+    yield server
+    server.remove()
+
+
+def _rabbit() -> TestRabbit:
+    try:
+        server = TestRabbit()
+        server.start()
+    except RabbitMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no RabbitMQ: {error} (or set {RABBIT_OVERRIDE})")
+    return server
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
 from tests.harness.postgres import TestServer
 from tests.harness.wallet_service import SECRET, wallet_service
+from trade_engine.messaging.broker import QueueDepth
 from trade_engine.roles.all import TradeEngine
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "operator" / "metrics.md"
@@ -150,8 +151,12 @@ async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
     try:
         async with wallet_service(wallet_url) as wallet_port:
             wallet = {"wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET}
-            engine = TradeEngine(engine_config(database_url, wallet), tmp_path)
+            # Nobody is there, so what queues hold is put in by hand.
+            events = {"rabbitmq.url": "amqp://127.0.0.1:9/"}
+            engine = TradeEngine(engine_config(database_url, wallet | events), tmp_path)
             await engine.start()
+            assert engine.relay is not None
+            engine.relay.depths = [QueueDepth("wallet.service.trades", 0, 0)]
             try:
                 url = f"http://127.0.0.1:{engine.api.port}"
                 async with httpx.AsyncClient(base_url=url, timeout=30) as http:

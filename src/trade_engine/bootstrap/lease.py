@@ -31,6 +31,7 @@ class Tenure:
     """
 
     def __init__(self, config: Config, url: str, data_dir: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.url = url
         self._lease_s = config.engine.lease_s
         is_ours = config.database.url is None
         if not is_ours:

@@ -37,6 +37,11 @@ COMMANDS: Final = (
         "trade_engine.cli.deposit:deposit",
         "Credit USER (a UUID, or a demo name such as alice) with AMOUNT of ASSET; works while the engine runs.",
     ),
+    LazyCommand(
+        "events",
+        "trade_engine.cli.events:events",
+        "Show events and dead letters of RabbitMQ, or begin a new stream of them.",
+    ),
     LazyCommand("migrate", "trade_engine.cli.migrate:migrate", "Bring the database's schema up, or take it down."),
     LazyCommand("openapi", "trade_engine.cli.openapi:openapi", "Print the OpenAPI 3.1 description of the REST API."),
     LazyCommand("order", "trade_engine.cli.order:order", "Place, cancel, amend and list orders at a running server."),

@@ -13,9 +13,11 @@ from trade_engine.bench.latency import measure_latency
 from trade_engine.bench.machine import machine
 from trade_engine.bench.orders import measure_orders
 from trade_engine.bench.own_server import running_process, running_server
+from trade_engine.bench.relay import measure_relay
 from trade_engine.bench.settlement import run_settlement_benchmark
-from trade_engine.cli.options import explained, json_option
+from trade_engine.cli.options import config_option, configure, explained, json_option
 from trade_engine.cli.output import command_line, progress, show
+from trade_engine.ops.logging import configure_logging
 
 
 @click.group()
@@ -97,6 +99,23 @@ def bystander_command(seconds: float, history: int, kinds: tuple[str, ...], *, a
         with progress(f"{len(kinds or KINDS)} attacks of {seconds:g} s"):
             figures = uvloop.run(measure_bystander(Path(folder), seconds, history, kinds or KINDS))
     load = f"{RATE} orders/s beside each attack for {seconds:g} s, {history} ended orders; all on this machine"
+    show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+
+
+@bench.command("relay")
+@click.option("--rate", default=1_000, show_default=True, type=click.IntRange(1, 10_000), help="Requests a second.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1, 600), help="Of each part.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the flow.")
+@config_option
+@json_option
+def relay_command(rate: int, seconds: float, seed: int, config_file: Path | None, *, as_json: bool) -> None:
+    """Events over the RabbitMQ that is configured, which should serve nobody else, from servers of its own."""
+    with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
+        Path(folder).chmod(0o755)
+        configure_logging("warning", "json")
+        with progress(f"a backlog, and {rate} orders a second, {seconds:g} s each"):
+            figures = uvloop.run(measure_relay(Path(folder), configure(config_file), rate, seconds, seed))
+    load = f"{rate} requests/s offered for {seconds:g} s, seed {seed}; server, database and RabbitMQ on this machine"
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
 
 

@@ -65,6 +65,8 @@ def load_config(
     for key, value in (flags or {}).items():
         if value is not None:
             _put(tree, key.split("."), value, key)
+    if env.get("RABBITMQ_URL") and not {"url", "url_file"} & tree.get("rabbitmq", {}).keys():
+        _put(tree, ["rabbitmq", "url"], env["RABBITMQ_URL"], "RABBITMQ_URL")
     _read_secret_files(tree)
     try:
         config = msgspec.convert(tree, Config, strict=False)

@@ -126,6 +126,29 @@ class RedisSection(Section, frozen=True, kw_only=True):
     retry_every_s: Annotated[Seconds, Meta(description="between two looks for a Redis that went away")] = 1
 
 
+AmqpUrl = Annotated[str, Meta(pattern=r"^amqps?://.+")]
+ExchangeName = Annotated[str, Meta(min_length=1, max_length=127, pattern=whole(r"[A-Za-z0-9_.:-]+"))]
+
+
+class RabbitmqSection(Section, frozen=True, kw_only=True):
+    """rabbitmq: events for other services; none given, nobody is told."""
+
+    url: Annotated[AmqpUrl | None, Meta(description="amqp://user:password@host:5672/; empty: no events")] = None
+    url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    exchange_trade_events: Annotated[ExchangeName, Meta(description="topic exchange of events of trades")] = (
+        "trade.events"
+    )
+    exchange_order_events: Annotated[ExchangeName, Meta(description="topic exchange of events of orders")] = (
+        "order.events"
+    )
+    publisher_confirms: Annotated[
+        int, Meta(ge=1, le=10_000, description="messages that may wait for their confirms at a time")
+    ] = 1_000
+    confirm_timeout_s: Annotated[Seconds, Meta(description="unconfirmed for so long, they are published again")] = 30
+    retry_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="first pause while RabbitMQ is away")] = 500
+    retry_max_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="longest pause")] = 30_000
+
+
 class WalletSection(Section, frozen=True, kw_only=True):
     """wallet: the ledger, in this process, as a service of its own, or a fake that forgets."""
 
@@ -261,6 +284,7 @@ class Config(Section, frozen=True, kw_only=True):
     websocket: WebSocketSection = WebSocketSection()
     database: DatabaseSection = DatabaseSection()
     redis: RedisSection = RedisSection()
+    rabbitmq: RabbitmqSection = RabbitmqSection()
     wallet: WalletSection = WalletSection()
     engine: EngineSection = EngineSection()
     matching: MatchingSection = MatchingSection()

@@ -27,6 +27,11 @@ def trade_uuid(time_us: int, sequence: int, index: int) -> str:
     return uuid7(time_ms, rest_us * 4096 // 1000, sequence << _INDEX_BITS | index)
 
 
+def sequence_of_trade(trade_id: str) -> int:
+    """The command that made a trade, as ``trade_uuid`` wrote it into the id."""
+    return (int(trade_id.replace("-", ""), 16) & 0x3FFF_FFFF_FFFF_FFFF) >> _INDEX_BITS
+
+
 def uuid7_floor(time_us: int) -> str:
     """The lowest UUIDv7 of a millisecond: where a time range begins in a table keyed by them."""
     return uuid7(time_us // 1000, 0, 0)

@@ -35,6 +35,7 @@ class Services:
         database: Callable[[], str],
         meter: Meter | None = None,
         authenticator: Authenticator | None = None,
+        rabbitmq: Callable[[], str] = lambda: "not used",
     ) -> None:
         self.callers = Callers(
             authenticator or Authenticator(verifier), limits, settings.queries_at_once, settings.public_at_once
@@ -42,6 +43,8 @@ class Services:
         self.meter = meter or NoMeter()
         #: ``ok``, or what is wrong with the database, as far as it is known now.
         self.database = database
+        #: ``ok``, ``down`` and why, or ``not used``.
+        self.rabbitmq = rabbitmq
         self.backoffice = backoffice
         self.reader = reader
         self.operations = operations

@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 import structlog
@@ -79,6 +79,9 @@ from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection
 from trade_engine.wallet.port import Release
 
+if TYPE_CHECKING:
+    from trade_engine.messaging.relay import Relay
+
 log = structlog.get_logger(__name__)
 
 #: The longest that the engine lets a request wait for it.
@@ -108,6 +111,8 @@ class TradeEngine:
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self.clock = Clock(jump_max_us=round(config.engine.clock_jump_max_s * 1_000_000))
         self.streams: StreamServer | None = None
+        self.relay: Relay | None = None
+        self._read_relay: Callable[[], Iterable[Reading]] = tuple
         self.metrics = Metrics(self._readings)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
@@ -175,6 +180,8 @@ class TradeEngine:
     def _moved(self, users: Iterable[str]) -> None:
         if self.streams is not None:
             self.streams.moved(users)
+        if self.relay is not None:
+            self.relay.settled()
 
     async def _start_engine(self) -> None:
         matching, server = self.config.matching, self.config.server
@@ -220,6 +227,21 @@ class TradeEngine:
             self._run("maintenance", maintenance.keep_running)
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
+        await self._start_relay()
+
+    async def _start_relay(self) -> None:
+        if self.config.rabbitmq.url is None:
+            return
+        # Its library takes a fifth of a second to import.
+        from trade_engine.bootstrap.relay import make_relay, read_relay
+
+        self.relay = relay = make_relay(self.config, self.tenure.url, self.clock.unbroken_us)
+        if relay is not None:
+            self._read_relay = lambda: read_relay(relay)
+            await relay.begin()
+            self.engine.publisher.add("relay", relay)
+            self._stack.push_async_callback(relay.stop)
+            self._run("relay", relay.run)
 
     def _unwell(self) -> dict[str, str]:
         """What of this process is not well, by name."""
@@ -263,6 +285,7 @@ class TradeEngine:
             self.probe.condition,
             self.metrics,
             authenticator,
+            rabbitmq=lambda: self.relay.condition() if self.relay else "not used",
         )
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
@@ -302,6 +325,7 @@ class TradeEngine:
         yield from read_partitions(self._default_rows)
         if self.wallet.condition() is not None:
             yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
+        yield from self._read_relay()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
 

@@ -2,6 +2,7 @@
 
 An instruction is written in the commit that caused it.  It goes when it is carried out; refused, it waits as RETRY or
 ends as FAILED, the dead letter.  Its trade carries the same status.  Nothing here moves money.
+What became of a trade is noted for other services in the same statement (``note_settlements``).
 """
 
 from __future__ import annotations
@@ -39,10 +40,13 @@ _EVERY: Final = _COLUMNS.format(
     chosen="SELECT * FROM settlement_instructions WHERE instruction_id > $1 ORDER BY instruction_id LIMIT $2"
 )
 _FINISH: Final = """
-    WITH gone AS (DELETE FROM settlement_instructions WHERE instruction_id = ANY ($1::BIGINT[]))
-    UPDATE trades SET settlement_status = 'SETTLED', settlement_reason = NULL,
-        settled_at = greatest(at_us($5), executed_at)
-    WHERE trade_id = ANY ($2::UUID[]) AND trade_id >= $3 AND trade_id <= $4"""
+    WITH gone AS (DELETE FROM settlement_instructions WHERE instruction_id = ANY ($1::BIGINT[])), marked AS (
+        UPDATE trades SET settlement_status = 'SETTLED', settlement_reason = NULL,
+            settled_at = greatest(at_us($5), executed_at)
+        WHERE trade_id = ANY ($2::UUID[]) AND trade_id >= $3 AND trade_id <= $4 AND settlement_status <> 'SETTLED'
+        RETURNING trade_id
+    )
+    SELECT note_settlements(ARRAY (SELECT trade_id FROM marked ORDER BY trade_id), TRUE, at_us($5))"""
 _REFUSE: Final = """
     WITH refused AS (
         UPDATE settlement_instructions i
@@ -50,14 +54,20 @@ _REFUSE: Final = """
             attempts = k.attempts, last_reason = k.reason, next_attempt_at = at_us(k.next_us)
         FROM unnest($1::BIGINT[], $2::SMALLINT[], $3::TEXT[], $4::BIGINT[], $5::BOOLEAN[])
             AS k(instruction_id, attempts, reason, next_us, final)
-        WHERE i.instruction_id = k.instruction_id
+        WHERE i.instruction_id = k.instruction_id AND i.status <> 'FAILED'
         RETURNING i.trade_id, k.attempts, k.reason, k.final
+    ), marked AS (
+        UPDATE trades t
+        SET settlement_attempts = r.attempts, settlement_reason = r.reason,
+            settlement_status = CASE WHEN r.final THEN 'FAILED' ELSE 'PENDING' END::settlement_status_enum
+        FROM refused r
+        WHERE t.trade_id = r.trade_id AND t.trade_id >= $6 AND t.trade_id <= $7
+        RETURNING t.trade_id, r.final, r.reason, r.attempts
+    ), failed AS (
+        SELECT array_agg(trade_id) AS trades, array_agg(reason) AS reasons, array_agg(attempts) AS attempts
+        FROM marked WHERE final
     )
-    UPDATE trades t
-    SET settlement_attempts = r.attempts, settlement_reason = r.reason,
-        settlement_status = CASE WHEN r.final THEN 'FAILED' ELSE 'PENDING' END::settlement_status_enum
-    FROM refused r
-    WHERE t.trade_id = r.trade_id AND t.trade_id >= $6 AND t.trade_id <= $7"""
+    SELECT note_settlements(trades, FALSE, clock_timestamp(), reasons, attempts) FROM failed"""
 _NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
