@@ -45,7 +45,7 @@ reinstall: ## Build and install again, as after installing a compiler
 install-dev: $(VENV)/.locked-dev install
 
 run: install ## Start the engine with funded demo users (DATA_DIR=./data)
-	@$(BIN)/trade-engine serve --demo --data-dir $(DATA_DIR)
+	@TRADE_ENGINE_USUAL_NAMES=off $(BIN)/trade-engine serve --demo --data-dir $(DATA_DIR)
 
 WORKERS ?= 2
 test: install-dev check ## Run all checks and tests, and demand 80 % coverage in every package

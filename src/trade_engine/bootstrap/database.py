@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-import asyncpg
+import structlog
 
 from trade_engine.bootstrap.attached import embedded_settings
 from trade_engine.config import Config
@@ -19,10 +19,20 @@ from trade_engine.storage.migrate import load_migrations, require_current, up
 from trade_engine.storage.partitions import ROWS_MAX_AT_START, ensure_partitions, keep_ahead
 from trade_engine.storage.pool import ALONG_INDEXES, PoolSettings, close_pool, open_pool
 from trade_engine.storage.probe import DatabaseProbe
+from trade_engine.storage.reach import address_of_url, connect, reaching
 from trade_engine.storage.types import Pool
 
+log = structlog.get_logger(__name__)
+
+#: Characters of a statement that are logged.
+_STATEMENT_MAX: Final = 500
 #: What the supervisor and readiness call the task that keeps the embedded server running.
 EMBEDDED: Final = "embedded database"
+
+
+def log_statement(statement: str, seconds: float) -> None:
+    """One line a statement; its values are not in it."""
+    log.info("statement", sql=" ".join(statement.split())[:_STATEMENT_MAX], ms=round(seconds * 1e3, 3))
 
 
 class Run(Protocol):
@@ -63,7 +73,7 @@ async def start_database(
         stack.push_async_callback(embedded.stop)
         run(EMBEDDED, partial(embedded.keep_running, options.restart_give_up_s), Death.EXIT, status=EXIT_DATABASE)
     direct_url = options.direct_url or url
-    connection = await asyncpg.connect(direct_url)
+    connection = await connect(direct_url, "database.direct_url" if options.direct_url else "database.url")
     try:
         await require_durable(connection)
         if options.url is None:
@@ -75,11 +85,14 @@ async def start_database(
     async def opened(max_open: int, timeout_s: float = 30.0, more: Mapping[str, str] | None = None) -> Pool:
         settings = PoolSettings(
             max_open=max_open,
+            min_open=min(options.max_idle_conns, max_open),
+            idle_lifetime_s=options.conn_max_lifetime_s,
             statement_timeout_s=timeout_s,
             behind_pooler=options.behind_pooler,
             server_settings=more or {},
         )
-        made = await open_pool(url, settings)
+        with reaching(url, "database.url"):
+            made = await open_pool(url, settings, log_query=log_statement if options.log_queries else None)
         stack.push_async_callback(close_pool, made)
         return made
 
@@ -88,7 +101,7 @@ async def start_database(
     timeout_s = options.history_timeout_s
     terms = ALONG_INDEXES | {"statement_timeout": str(round(timeout_s * 1000))}
     history_pool = await opened(options.history_conns, timeout_s, terms)
-    probe = DatabaseProbe(await opened(1))
+    probe = DatabaseProbe(await opened(1), place=str(address_of_url(url)))
     run("database probe", probe.keep_running)
     months, days = options.partitions_months, options.partitions_days
     keep = partial(keep_ahead, pool, months_ahead=months, days_ahead=days, time_us=clock.now_us)

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import click
 
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
 from trade_engine.storage.migrate import down, load_migrations, status, up
+from trade_engine.storage.reach import connect
 from trade_engine.storage.types import Connection
 
 
@@ -22,7 +22,7 @@ def migrate() -> None:
 @asynccontextmanager
 async def _connected(config_file: Path | None, data_dir: Path) -> AsyncIterator[Connection]:
     async with attached_url(configure(config_file), data_dir) as url:
-        connection = await asyncpg.connect(url)
+        connection = await connect(url)
         try:
             yield connection
         finally:
@@ -31,14 +31,20 @@ async def _connected(config_file: Path | None, data_dir: Path) -> AsyncIterator[
 
 @migrate.command("up")
 @click.option("--to", "target", type=int, help="Stop after this version; default: all.")
+@click.option("--beside", is_flag=True, help="Also into a database that holds tables of others.")
 @data_dir_option
 @config_option
 @json_option
 @asynchronous
-async def up_command(target: int | None, data_dir: Path, config_file: Path | None, *, as_json: bool) -> None:
-    """Carry out every migration that has not run yet."""
+async def up_command(
+    target: int | None, data_dir: Path, config_file: Path | None, *, beside: bool, as_json: bool
+) -> None:
+    """Carry out every migration that has not run yet.
+
+    A database that is not empty, and holds nothing of the engine's, is refused.
+    """
     async with _connected(config_file, data_dir) as connection:
-        done = await up(connection, load_migrations(), target)
+        done = await up(connection, load_migrations(), target, beside=beside)
     show({"applied": [migration.label for migration in done]}, as_json=as_json)
 
 

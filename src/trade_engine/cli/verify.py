@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import asyncpg
 import click
 import msgspec
 
@@ -11,6 +10,7 @@ from trade_engine.cli.options import asynchronous, config_option, configure, dat
 from trade_engine.cli.output import progress, show
 from trade_engine.matching.books import new_book
 from trade_engine.sequencer.verify import verify
+from trade_engine.storage.reach import connect
 
 
 @click.command("verify")
@@ -22,7 +22,7 @@ async def verify_command(data_dir: Path, config_file: Path | None, *, as_json: b
     """Check the journal's chain, the books' state, every order, every trade and the ledger; exit 1 on a difference."""
     config = configure(config_file)
     async with attached_url(config, data_dir) as url:
-        connection = await asyncpg.connect(url)
+        connection = await connect(url)
         try:
             with progress("replaying batches") as meter:
                 report = await verify(connection, new_book, meter.update, ledger=config.wallet.mode == "in_process")

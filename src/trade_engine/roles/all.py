@@ -27,10 +27,12 @@ from trade_engine.bootstrap.api import (
     make_limits,
     make_verifier,
     server_settings,
+    start_access_log,
 )
 from trade_engine.bootstrap.database import before_writing, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
+from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
@@ -55,6 +57,7 @@ from trade_engine.ops.metrics import Metrics, Reading
 from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
 from trade_engine.ops.watchdog import Watchdog
+from trade_engine.sequencer.admission import DAY_US
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.clock_watch import ClockWatch
 from trade_engine.sequencer.engine import Engine, EngineSettings
@@ -85,11 +88,19 @@ class TradeEngine:
         config: all options.
         data_dir: the embedded database and secrets live here; must exist unless the database has a url.
         take_over: do not stand by for an engine that writes now.
+        reread: reads the configuration again; without it a reload changes nothing.
     """
 
     def __init__(
-        self, config: Config, data_dir: Path, failpoints: Failpoints | None = None, *, take_over: bool = False
+        self,
+        config: Config,
+        data_dir: Path,
+        failpoints: Failpoints | None = None,
+        *,
+        take_over: bool = False,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
+        self.reloader = Reloader(config, reread or (lambda: config))
         self._take_over = take_over
         self.config = config
         self.data_dir = data_dir
@@ -183,7 +194,12 @@ class TradeEngine:
             self.markets,
             self.new_book,
             self.failpoints,
-            EngineSettings(limits=limits, with_cancels=self.config.wallet.mode != "http"),
+            EngineSettings(
+                limits=limits,
+                with_cancels=self.config.wallet.mode != "http",
+                session_end_us=session_end_us(self.config),
+                longest_life_us=matching.longest_life_days * DAY_US,
+            ),
             earlier_excess=self._earlier_excess,
             excess=self._excess,
             unwell=self._unwell,
@@ -236,6 +252,7 @@ class TradeEngine:
 
     async def _start_api(self) -> None:
         authenticator, options = self._start_authenticator(), self.config.database
+        limits = await self._start_limits()
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -243,14 +260,16 @@ class TradeEngine:
             self.wallet,
             Queries(self._history_pool, options.history_timeout_s, behind_pooler=options.behind_pooler),
             authenticator.tokens,
-            await self._start_limits(),
+            limits,
             api_settings(self.config),
             lambda user_id: pending_proceeds(self._history_pool, user_id),
-            BackOffice(self.pool, self.dead_letters, self.reconciler),
+            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload),
             self.probe.condition,
             self.metrics,
             authenticator,
+            start_access_log(self.config, self._stack),
         )
+        self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
@@ -260,6 +279,11 @@ class TradeEngine:
         self._stack.push_async_callback(self._stop_serving)
         self._entrance.app = self.app
         await self._listen()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this engine writes in."""
+        return self._writer.epoch
 
     def _take_ports(self) -> None:
         """Take the ports, so that one that is taken prevents the start before anything is taken over."""

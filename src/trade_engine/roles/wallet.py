@@ -3,8 +3,6 @@
 import contextlib
 from pathlib import Path
 
-import asyncpg
-
 from trade_engine import __version__
 from trade_engine.bootstrap.api import make_verifier
 from trade_engine.config import Config
@@ -14,6 +12,7 @@ from trade_engine.http.settings import ServerSettings
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
 from trade_engine.storage.migrate import load_migrations, require_current, up
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
+from trade_engine.storage.reach import connect
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.http_app import Roles, create_wallet_app
 
@@ -51,7 +50,7 @@ class WalletService:
         url = config.wallet.database_url or config.database.url
         if url is None:
             url = await self._stack.enter_async_context(use_embedded(self._data_dir, self._embedded))
-        connection = await asyncpg.connect(url)
+        connection = await connect(url)
         try:
             if config.wallet.database_url:
                 await up(connection, load_migrations())

@@ -32,6 +32,17 @@ _LEDGER: Final = """
     )
 """
 
+_COLUMNS: Final = (
+    "SELECT attname::TEXT FROM pg_attribute WHERE attrelid = to_regclass('schema_migrations') AND attnum > 0"
+)
+#: Tables and views that belong to no extension.
+_FOREIGN: Final = """
+    SELECT c.oid::REGCLASS::TEXT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 1
+"""
+
 Connection = asyncpg.Connection
 
 
@@ -101,12 +112,18 @@ def load_migrations(folder: Traversable | None = None) -> tuple[Migration, ...]:
 
 
 async def up(
-    connection: Connection, migrations: Sequence[Migration], target: int | None = None
+    connection: Connection, migrations: Sequence[Migration], target: int | None = None, *, beside: bool = False
 ) -> tuple[Migration, ...]:
     """Carry out what is missing, up to number ``target`` (default: all); what was carried out now.
 
+    Args:
+        connection: to the database.
+        migrations: all of them, in order.
+        target: the last to be carried out.
+        beside: go on where tables of others are, and none of the engine's.
+
     Raises:
-        SchemaError: what ran before is not what these migrations say.
+        SchemaError: what ran before is not what these migrations say, or the database is somebody else's.
         asyncpg.PostgresError: a migration failed; it left no trace, those before it stay.
     """
     done: list[Migration] = []
@@ -114,7 +131,7 @@ async def up(
         if target is not None and migration.version > target:
             break
         async with connection.transaction():
-            applied = await _locked(connection, migrations)
+            applied = await _locked(connection, migrations, beside=beside)
             if migration.version in applied:
                 continue
             if applied and migration.version < max(applied):
@@ -173,13 +190,32 @@ async def require_current(connection: Connection, migrations: Sequence[Migration
         raise SchemaError(f"the database lacks {', '.join(missing)}: run `trade-engine migrate up`")
 
 
-async def _locked(connection: Connection, migrations: Sequence[Migration]) -> dict[int, _Applied]:
+async def _locked(
+    connection: Connection, migrations: Sequence[Migration], *, beside: bool = False
+) -> dict[int, _Applied]:
     """Take the lock until the transaction ends, then read what has run."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    await _require_ours(connection, beside=beside)
     await connection.execute(_LEDGER)
     applied = await _applied(connection)
     _compare(applied, migrations)
     return applied
+
+
+async def _require_ours(connection: Connection, *, beside: bool) -> None:
+    """Refuse a database that holds something, and nothing of the engine's: it may be somebody else's."""
+    columns = {row[0] for row in await connection.fetch(_COLUMNS)}
+    if columns >= {"version", "name", "checksum", "applied_at"}:
+        return
+    if columns:
+        raise SchemaError("table schema_migrations is another program's: give the engine a database of its own")
+    found = [] if beside else await connection.fetch(_FOREIGN)
+    if found:
+        name = await connection.fetchval("SELECT current_database()")
+        raise SchemaError(
+            f"the database {name} is not empty and has no schema of the engine's: {len(found)} tables and views, such"
+            f" as {found[0][0]}; give the engine a database of its own (`migrate up --beside` goes on all the same)"
+        )
 
 
 async def _applied(connection: Connection) -> dict[int, _Applied]:

@@ -102,7 +102,7 @@ def test_config_is_shown_and_checked(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli.run("config", "show", "--json"))["server"]["http_port"] == 8080
     assert "http_port: 8080" in cli.run("config", "show")
     assert "10 markets" in cli.run("config", "check")
-    assert json.loads(cli.run("config", "check", "--json")) == {"ok": True, "markets": 10}
+    assert json.loads(cli.run("config", "check", "--json")) == {"ok": True, "markets": 10, "notes": []}
     assert json.loads(cli.run("config", "schema"))
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("server:\n  http_port: 99999\n")
