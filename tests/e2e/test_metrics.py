@@ -1,5 +1,6 @@
 """Metrics as Prometheus scrapes them: what was done is counted, by market, route and status."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Final
@@ -97,13 +98,16 @@ async def exported(port: int) -> dict[str, Terms]:
 
 
 async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
-    postgres: TestServer, database_url: str, tmp_path: Path
+    postgres: TestServer, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     wallet_url = postgres.migrated()
     try:
         async with wallet_service(wallet_url) as wallet_port:
-            wallet = {"wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET}
-            engine = TradeEngine(engine_config(database_url, wallet), tmp_path)
+            more = {
+                "wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET,
+                "redis.url": redis_url, "redis.timeout_ms": 5_000,
+            }  # fmt: skip
+            engine = TradeEngine(engine_config(database_url, more), tmp_path)
             await engine.start()
             try:
                 url = f"http://127.0.0.1:{engine.api.port}"
@@ -115,6 +119,8 @@ async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
                     await seller.order(symbol, "SELL", "2", "100.00")
                     await buyer.order(symbol, "BUY", "1", "100.00")
                     await buyer.order(symbol, "BUY", "1", "90.00")
+                while engine.backlog.found is None:
+                    await asyncio.sleep(0.05)
                 assert await exported(engine.scraped.port) == documented(of_wallet_service=False)
                 assert await exported(wallet_port) == documented(of_wallet_service=True)
             finally:

@@ -1,7 +1,8 @@
 """The engine's database as bootstrap starts it: its own or one by URL, checked, migrated, kept ahead of time."""
 
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -12,6 +13,9 @@ from trade_engine.bootstrap.attached import embedded_settings
 from trade_engine.config import Config
 from trade_engine.ops.supervisor import EXIT_DATABASE, Death, Supervised, Work
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.publish import CommittedBatch
+from trade_engine.sequencer.store.commit import Writer
+from trade_engine.sequencer.store.postgres import PostgresStore
 from trade_engine.storage.clock_acceptances import clock_acceptances
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.embedded import EmbeddedPostgres
@@ -55,6 +59,28 @@ class Database(NamedTuple):
     #: What users read: one of them may take all of it, and no order waits.
     history_pool: Pool
     probe: DatabaseProbe
+
+
+class TimedStore(PostgresStore):
+    """The store, which tells how long each commit took.
+
+    Args:
+        timed: told the stage, ``commit``, and seconds.
+    """
+
+    def __init__(
+        self, writer: Writer, pool: Pool, history_pool: Pool, timeout_s: float, timed: Callable[[str, float], None]
+    ) -> None:
+        super().__init__(writer, pool, history_pool, timeout_s)
+        self._timed = timed
+
+    async def commit(self, batch: CommittedBatch) -> None:
+        """Commit a batch; see the port."""
+        started_s = time.perf_counter()
+        try:
+            await super().commit(batch)
+        finally:
+            self._timed("commit", time.perf_counter() - started_s)
 
 
 async def start_database(

@@ -61,7 +61,7 @@ def put_usual(layers: Layers, env: Mapping[str, str]) -> list[Note]:
             continue
         url, host = (f"{section.upper()}_{part}" for part in ("URL", "HOST"))
         names = [url] if env.get(url) else []
-        if not names and env.get(host):
+        if not names and env.get(host) and "host" in section_of(section).__struct_fields__:
             names = [host, *(f"{section.upper()}_{part.upper()}" for part in _PARTS)]
         for name in names:
             option = f"{section}.{name.partition('_')[2].lower()}"
@@ -95,7 +95,7 @@ def join_connections(layers: Layers) -> None:
     """
     for section in _connections():
         tree = layers.tree.get(section)
-        if not isinstance(tree, dict):
+        if not isinstance(tree, dict) or "host" not in section_of(section).__struct_fields__:
             continue
         url, host = layers.rank(f"{section}.url", f"{section}.url_file"), layers.rank(f"{section}.host")
         if url and url == host:

@@ -29,7 +29,7 @@ from trade_engine.bootstrap.api import (
     server_settings,
     start_access_log,
 )
-from trade_engine.bootstrap.database import before_writing, start_database
+from trade_engine.bootstrap.database import TimedStore, before_writing, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
@@ -56,6 +56,7 @@ from trade_engine.matching.protocol import Book
 from trade_engine.ops.metrics import Metrics, Reading
 from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
+from trade_engine.ops.surroundings import BacklogCount, read_redis, read_surroundings, read_wallet
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.admission import DAY_US
 from trade_engine.sequencer.clock import Clock
@@ -63,13 +64,12 @@ from trade_engine.sequencer.clock_watch import ClockWatch
 from trade_engine.sequencer.engine import Engine, EngineSettings
 from trade_engine.sequencer.failpoints import Failpoints
 from trade_engine.sequencer.pipeline import SequencerLimits
-from trade_engine.sequencer.store.postgres import PostgresStore
 from trade_engine.settlement.comparison import Excess, compare_reservations
 from trade_engine.settlement.dead_letters import DeadLetters
 from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.reconcile import excess_reservations
 from trade_engine.settlement.reconciler import Reconciler, earlier_excess
-from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
+from trade_engine.settlement.worker import MarkedTrade, SettlementSettings, SettlementWorker
 from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection
@@ -112,7 +112,9 @@ class TradeEngine:
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
         self.clock = Clock(jump_max_us=round(config.engine.clock_jump_max_s * 1_000_000))
         self.streams: StreamServer | None = None
+        self.limits: RateLimits | None = None
         self.metrics = Metrics(self._readings)
+        self.clock.on_timed = self.metrics.timed
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
         self._stack = contextlib.AsyncExitStack()
@@ -147,13 +149,13 @@ class TradeEngine:
         database = await start_database(self.config, self.data_dir, self.clock, self._stack, self._run)
         self.database_url, self.pool = database.url, database.pool
         self._wallet_pool, self._history_pool = database.wallet_pool, database.history_pool
-        self.probe = database.probe
+        self.probe, self.backlog = database.probe, BacklogCount(database.pool)
         self.tenure = Tenure(self.config, database.direct_url, self.data_dir, self._stack)
         self._writer = self.tenure.writer
 
     def _start_wallet_and_settlement(self) -> None:
         settlement = self.config.settlement
-        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret)
+        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called)
         self._stack.push_async_callback(self.wallet.aclose)
         self.settlement = SettlementWorker(
             self.pool,
@@ -167,11 +169,13 @@ class TradeEngine:
             ),
             clock_us=self.clock.unbroken_us,
             chance=random.random,
-            on_settled=lambda settled: self._moved(
-                user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id)
-            ),
+            on_settled=self._settled,
             on_released=self._moved,
         )
+
+    def _settled(self, settled: Sequence[MarkedTrade]) -> None:
+        self.metrics.settled(settled)
+        self._moved(user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id))
 
     def _moved(self, users: Iterable[str]) -> None:
         if self.streams is not None:
@@ -188,7 +192,9 @@ class TradeEngine:
             answer_within_s=min(_ANSWER_WITHIN_S, server.request_timeout_s / 2),
         )
         self.engine = Engine(
-            PostgresStore(self._writer, self.pool, self._history_pool, self.config.database.read_timeout_s),
+            TimedStore(
+                self._writer, self.pool, self._history_pool, self.config.database.read_timeout_s, self.metrics.timed
+            ),
             self.wallet,
             self.clock,
             self.markets,
@@ -220,6 +226,7 @@ class TradeEngine:
         self._stack.callback(self.settlement.stop)
         self.dead_letters = DeadLetters(self.pool, self.wallet)
         self.reconciler = Reconciler(self.pool, self.wallet, self.clock.unbroken_us)
+        self._run("backlog", self.backlog.keep_running)
         self._run("reconciliation", partial(self.reconciler.keep_running, self.config.settlement.reconcile_every_s))
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
@@ -252,7 +259,7 @@ class TradeEngine:
 
     async def _start_api(self) -> None:
         authenticator, options = self._start_authenticator(), self.config.database
-        limits = await self._start_limits()
+        self.limits = limits = await self._start_limits()
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -304,13 +311,16 @@ class TradeEngine:
     def _readings(self) -> Iterator[Reading]:
         """What the metrics read at a scrape."""
         yield from self.tenure.readings()
+        pools = {"engine": self.pool, "wallet": self._wallet_pool, "history": self._history_pool}
+        yield from read_surroundings(self.supervisor, self.watchdog, self.probe, pools)
         if self.tenure.role in ("starting", "standby"):
             yield Reading("engine_up", ENGINE_UP, 0.0)
             return
         yield from read_engine(self.engine)
         yield from read_settlement(self.settlement)
-        if self.wallet.condition() is not None:
-            yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
+        yield from self.backlog.readings()
+        yield from read_wallet(self.wallet)
+        yield from read_redis("not used" if self.limits is None else self.limits.condition())
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
 

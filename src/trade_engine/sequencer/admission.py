@@ -123,6 +123,11 @@ class Admission:
         # Others may wait for the same answer: a caller who leaves must not take it from them.
         return _answer(await asyncio.shield(self._enqueue(placing).done))
 
+    @property
+    def waiting(self) -> int:
+        """Orders that wait, or are being admitted."""
+        return len(self._waiting) + len(self._admitting)
+
     def _enqueue(self, placing: PlaceRequest) -> PlaceRequest:
         self._waiting.append(placing)
         self._wake.set()

@@ -99,5 +99,5 @@ async def reachable(pool: asyncpg.Pool, *, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
             return bool(await pool.fetchval("SELECT 1") == 1)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         return False
