@@ -14,7 +14,8 @@ import click
 import msgspec
 
 from trade_engine.cli.options import json_option
-from trade_engine.client import DEFAULT_URL, AsyncClient, Client, ClientError, Order, Retry
+from trade_engine.client import DEFAULT_URL, ApiError, AsyncClient, Client, ClientError, Order, Retry
+from trade_engine.client.address import server_address
 
 R = TypeVar("R")
 
@@ -56,14 +57,34 @@ def asks_a_server(command: Callable[..., R]) -> Callable[..., R]:
             raise click.UsageError("--api-key and --api-secret belong together")
         if token is not None and api_key is not None:
             raise click.UsageError("give --token or --api-key, not both")
-        if not url.startswith(("http://", "https://")):
-            raise click.UsageError("--url must begin with http:// or https://")
+        try:
+            server_address(url)
+        except ValueError as error:
+            raise click.UsageError(f"--url: {error}") from error
         try:
             return command(Server(url, token, api_key, api_secret), **given)
+        except ApiError as error:
+            raise click.ClickException(f"{error}{_in_the_commands_words(error.details)}") from error
         except ClientError as error:
             raise click.ClickException(str(error) or type(error).__name__) from error
 
     return run
+
+
+def _in_the_commands_words(details: dict[str, Any]) -> str:
+    """What a refusal's details say: the field as the command calls it, and what was given, allowed or there."""
+    rest = dict(details)
+    field = rest.pop("field", None)
+    command = click.get_current_context().command
+    named = {parameter.name: parameter for parameter in command.params}.get(str(field))
+    if isinstance(named, click.Option):
+        field = named.opts[0]
+    elif named is not None:
+        field = named.make_metavar(click.get_current_context())
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in rest.items() if isinstance(value, str | int)]
+    what = [*([str(field)] if field is not None else []), ", ".join(said)]
+    text = ": ".join(part for part in what if part)
+    return f" ({text})" if text else ""
 
 
 class _Amount(click.ParamType[Decimal]):
@@ -108,7 +129,7 @@ def amount(value: Decimal | None) -> str | None:
     return None if value is None else f"{value:f}"
 
 
-ORDER_HEADINGS: Final = ("id", "created", "symbol", "side", "type", "price", "quantity", "filled", "status")
+ORDER_HEADINGS: Final = ("id", "created", "symbol", "side", "type", "price", "quantity", "filled", "status", "reason")
 
 
 def order_rows(orders: Sequence[Order]) -> list[tuple[object, ...]]:
@@ -118,6 +139,7 @@ def order_rows(orders: Sequence[Order]) -> list[tuple[object, ...]]:
             order.id, f"{order.created_at:%Y-%m-%d %H:%M:%S}", order.symbol, order.side, order.type,
             amount(order.price if order.price is not None else order.stop_price), amount(order.quantity),
             amount(order.filled_quantity), order.status,
+            order.reason,
         )
         for order in orders
     ]  # fmt: skip

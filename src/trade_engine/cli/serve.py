@@ -123,13 +123,20 @@ async def fund_demo_users(engine: TradeEngine) -> None:
 
 
 def _welcome(engine: TradeEngine, *, demo: bool) -> str:
-    base = f"http://{engine.config.server.host}:{engine.api.port}"
+    host = engine.config.server.host
+    base = f"http://{host}:{engine.api.port}"
     lines = [
         "",
         f"  Trade Engine is up; matching core: {engine.book_kind}, {len(engine.markets)} markets",
         f"  REST API    {base}/api/v1",
-        f"  WebSocket   ws://{engine.config.server.host}:{engine.websocket.port}/ws",
+        f"  WebSocket   ws://{host}:{engine.websocket.port}/ws",
+        f"  reference   {base}/docs",
         f"  health      {base}/health/ready",
+        *(
+            [f"  metrics     http://{host}:{engine.scraped.port}/metrics"]
+            if engine.config.monitoring.prometheus_enabled
+            else []
+        ),
         f"  order book  {base}/api/v1/orderbook/{engine.markets[0].symbol.replace('/', '-')}",
     ]
     if demo:

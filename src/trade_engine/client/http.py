@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
 import httpx
 
 from trade_engine.client import calls
+from trade_engine.client.address import server_address
 from trade_engine.client.calls import ApiCall, looks_like
 from trade_engine.client.credentials import Credentials, credentials
 from trade_engine.client.driving import drive, drive_async
@@ -70,9 +71,9 @@ class _Caller(ABC, Generic[H]):
         """Take the address and, for what is private, a token (or a function that gives one) or an API key.
 
         Raises:
-            ValueError: both kinds of login, or half an API key.
+            ValueError: the address cannot be one, both kinds of login, or half an API key.
         """
-        self._url = url.rstrip("/")
+        self._url = server_address(url)
         self._credentials: Credentials | None = credentials(token, api_key, api_secret)
         self._retry = retry or Retry()
         self._http = self._open()

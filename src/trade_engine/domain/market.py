@@ -95,6 +95,13 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         """The smallest amount that pays for one tick x one lot and its fee, in units of 1e-8."""
         return ceil_div(self.notional_unit * (UNIT + self.rate_paid_apart), UNIT)
 
+    def price_range(self, last_price: int) -> tuple[int, int]:
+        """The lowest and the highest price that the band allows around the last trade's, whole ticks, units of 1e-8."""
+        widest = last_price * self.price_band_ppm
+        lowest = ceil_div(max(0, last_price * _PPM - widest), _PPM * self.tick_size)
+        highest = (last_price * _PPM + widest) // (_PPM * self.tick_size)
+        return max(1, lowest) * self.tick_size, highest * self.tick_size
+
     def least_display(self, quantity: int) -> int:
         """The least that an iceberg of ``quantity`` may show, in whole lots."""
         lots = ceil_div(quantity // self.lot_size * self.min_display_ppm, _PPM)

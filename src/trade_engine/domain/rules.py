@@ -66,7 +66,7 @@ def _invalid(code: str, message: str, field: str, provided: str, **more: str) ->
 
 def _check_price(field: str, code: str, price: int, kind: OrderType, market: Market) -> None:
     if not price:
-        _invalid(code, f"a {kind.name} order needs a {field} above 0", field, "0")
+        raise InvalidRequest(code, f"a {kind.name} order needs a {field} above 0", field=field)
     given = format_units(price)
     if price > MAX_UNITS:
         _invalid(code, f"{field} is above the largest price", field, given, limit=format_units(MAX_UNITS))
@@ -77,6 +77,9 @@ def _check_price(field: str, code: str, price: int, kind: OrderType, market: Mar
 
 def _check_quantity(quantity: int, market: Market) -> None:
     code, field, given = "INVALID_QUANTITY", "quantity", format_units(quantity)
+    if not quantity:
+        least = format_units(market.min_quantity)
+        raise InvalidRequest(code, f"the order needs a quantity of at least {least}", field=field, limit=least)
     if quantity < market.min_quantity:
         least = format_units(market.min_quantity)
         _invalid(code, f"quantity must be at least {least}", field, given, limit=least)
@@ -131,6 +134,8 @@ def _check_options(request: PlaceOrder, market: Market) -> None:
     kind, lasting = request.type, request.time_in_force
     if request.post_only and (kind not in _PRICED or lasting in _AT_ONCE):
         _invalid("INVALID_FLAGS", "post_only needs a LIMIT order that may rest", "post_only", "true")
+    if request.take_profit and kind not in _STOPPED:
+        _invalid("INVALID_FLAGS", "take_profit needs a STOP or STOP_LIMIT order", "take_profit", "true")
     if lasting is TimeInForce.GTD and not request.expires_us:
         _invalid("INVALID_EXPIRY", "a GTD order needs expires_at", "expires_at", "")
     if lasting is not TimeInForce.GTD and request.expires_us:

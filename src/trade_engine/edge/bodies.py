@@ -43,6 +43,7 @@ class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     client_order_id: ClientId | None = None
     self_trade_prevention: PreventionWord = "CANCEL_NEWEST"
     post_only: bool = False
+    take_profit: bool = False
     display_quantity: AmountText | None = None
     quote_amount: AmountText | None = None
     expires_at: TimeText | None = None
@@ -68,6 +69,7 @@ FIELD_CODES = {
     "client_order_id": "INVALID_CLIENT_ORDER_ID",
     "self_trade_prevention": "INVALID_SELF_TRADE_PREVENTION",
     "post_only": "INVALID_FLAGS",
+    "take_profit": "INVALID_FLAGS",
     "display_quantity": "INVALID_DISPLAY_QUANTITY",
     "quote_amount": "INVALID_QUOTE_AMOUNT",
     "expires_at": "INVALID_EXPIRY",
@@ -113,6 +115,7 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         client_order_id=client_order_id,
         institution_id=institution_id,
         post_only=body.post_only,
+        take_profit=body.take_profit,
         display_quantity=_amount("display_quantity", body.display_quantity),
         quote_amount=_amount("quote_amount", body.quote_amount),
         expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,
@@ -165,7 +168,7 @@ def decode(decoder: msgspec.json.Decoder[Body], content: bytes) -> Body:
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), content) from error
+        raise _explain(str(error), content, decoder.type) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         field = _field_with_half_a_character(content)
         if field is not None:
@@ -188,14 +191,16 @@ def _field_with_half_a_character(content: bytes) -> str | None:
     return next((name[:100] for name, text in texts if _SURROGATE.search(text)), None)
 
 
-def _explain(message: str, content: bytes) -> InvalidRequest:
+def _explain(message: str, content: bytes, kind: Any) -> InvalidRequest:
     """The library's message as one of ours: it names a field as ``$.price`` or in quotes."""
     what, _, path = message.partition(" - at `$")
     field = path.strip("`.").split(".")[0].split("[")[0]
     if "unknown field" in what:
         name = what.partition("`")[2].rstrip("`")
+        known = [field.encode_name for field in msgspec.structs.fields(kind)]
+        message = f"there is no field {name[:100]}; there are {', '.join(known)}"
         return InvalidRequest(
-            "UNKNOWN_FIELD", f"there is no field {name[:100]}", field=name[:100], provided=_provided(content, name)
+            "UNKNOWN_FIELD", message, field=name[:100], provided=_provided(content, name), limit=known
         )
     if "missing required field" in what:
         name = what.partition("`")[2].rstrip("`")

@@ -3,15 +3,22 @@
 Every function may raise an ``EngineError``; one of the text that came in changes nothing.
 """
 
+from typing import Final
+
 import msgspec
 
+from trade_engine.domain.commands import OrderFlag
 from trade_engine.domain.errors import InvalidRequest
-from trade_engine.domain.orders import PlaceOrder
+from trade_engine.domain.market import Market
+from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.edge.auth.tokens import Principal
 from trade_engine.edge.bodies import AmendBody, PlaceBody, decode, read_amend, read_order_id, read_place
 from trade_engine.edge.trading import Desk
 from trade_engine.edge.views import CancelledView, OrderView, PlacedView, show_order, show_own_trade
 from trade_engine.sequencer.ports import Placed
+
+#: Fields of which a refusal shows what was written, not what was read of it, and nothing where they were not given.
+_AS_WRITTEN: Final = frozenset(("price", "quantity", "stop_price", "expires_at"))
 
 _decoder = msgspec.json.Decoder(PlaceBody)
 _amend_decoder = msgspec.json.Decoder(AmendBody)
@@ -24,10 +31,15 @@ async def place(desk: Desk, caller: Principal, content: bytes) -> PlacedView:
     try:
         placed = await desk.place(request)
     except InvalidRequest as error:
-        if error.details.get("field") == "expires_at" and body.expires_at:
-            error.details["provided"] = body.expires_at[:100]
+        field = error.details.get("field")
+        if field in _AS_WRITTEN and getattr(body, field) is not None:
+            error.details["provided"] = getattr(body, field)[:100]
         raise
-    return _show(desk, caller, placed, replayed=bool(placed.replayed))
+    view = _show(desk, caller, placed)
+    if placed.replayed:
+        view.replayed = True
+        view.differs = differences(request, placed.order, desk.markets.numbered(placed.order.market_id))
+    return view
 
 
 def read_request(desk: Desk, caller: Principal, content: bytes) -> PlaceOrder:
@@ -37,6 +49,26 @@ def read_request(desk: Desk, caller: Principal, content: bytes) -> PlaceOrder:
 
 def _read(desk: Desk, caller: Principal, body: PlaceBody) -> PlaceOrder:
     return read_place(body, desk.markets.named(body.symbol).symbol, caller.user_id, caller.institution_id)
+
+
+def differences(request: PlaceOrder, order: Order, market: Market) -> list[str]:
+    """The fields in which a request asks for something else than ``order``, which was placed before, is now."""
+    by_amount = bool(order.flags & OrderFlag.QUOTE_AMOUNT)
+    pairs = {
+        "symbol": (request.symbol, market.symbol),
+        "side": (request.side, order.side),
+        "type": (request.type, order.type),
+        "quantity": (request.quantity, 0 if by_amount else order.quantity),
+        "quote_amount": (request.quote_amount, order.reserved if by_amount else 0),
+        "price": (request.price, order.price),
+        "stop_price": (request.stop_price, order.stop_price),
+        "time_in_force": (request.time_in_force, order.time_in_force),
+        "self_trade_prevention": (request.stp, order.stp),
+        "post_only": (request.post_only, bool(order.flags & OrderFlag.POST_ONLY)),
+        "take_profit": (request.take_profit, bool(order.flags & OrderFlag.REVERSED)),
+        "display_quantity": (request.display_quantity, order.display),
+    }
+    return [name for name, (asked, placed) in pairs.items() if asked != placed]
 
 
 async def amend(desk: Desk, caller: Principal, order_id: str, content: bytes) -> PlacedView:
@@ -64,7 +96,7 @@ async def find(desk: Desk, caller: Principal, order_id: str) -> OrderView:
     return show_order(order, desk.markets.numbered(order.market_id))
 
 
-def _show(desk: Desk, caller: Principal, placed: Placed, *, replayed: bool = False) -> PlacedView:
+def _show(desk: Desk, caller: Principal, placed: Placed) -> PlacedView:
     market = desk.markets.numbered(placed.order.market_id)
     trades = [show_own_trade(trade, market, caller.user_id) for trade in placed.trades]
-    return PlacedView(show_order(placed.order, market), trades, replayed)
+    return PlacedView(show_order(placed.order, market), trades)

@@ -1,11 +1,14 @@
 """Times at the boundary: microseconds since 1970 UTC inside, ISO 8601 with microseconds and ``Z`` outside."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
 from trade_engine.domain.errors import InvalidRequest
 
+#: The first time that is taken, in 1990: what is earlier was meant in seconds.
+_EARLIEST_US: Final = 631_152_000_000_000
 #: The last time that can be written: the end of the year 9999.
 LATEST_US: Final = 253_402_300_799_999_999
 
@@ -30,13 +33,26 @@ def read_time(text: str, field: str, code: str = "INVALID_PARAMETER") -> int:
     """Read ISO 8601 with a zone, or whole milliseconds since 1970, as microseconds.
 
     Raises:
-        InvalidRequest: with ``code``; the text is neither, or lies before 1970.
+        InvalidRequest: with ``code``; the text is neither, or lies before 1990, as seconds would.
     """
     time_us = _read(text)
-    if not 0 < time_us <= LATEST_US:
-        message = f"{field} must be a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970"
+    if not _EARLIEST_US <= time_us <= LATEST_US:
+        message = f"{field} must be a time such as 2026-01-31T12:00:00Z, or milliseconds (not seconds) since 1970"
         raise InvalidRequest(code, message, field=field, provided=text[:100])
     return time_us
+
+
+def read_range(given: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """``start_time`` (included) and ``end_time`` (excluded) of a request, microseconds; None where there is none.
+
+    Raises:
+        InvalidRequest: INVALID_PARAMETER; one is no time, or the end is not after the start.
+    """
+    start, end = (read_time(given[name], name) if name in given else None for name in ("start_time", "end_time"))
+    if start is not None and end is not None and end <= start:
+        message = "end_time must be after start_time"
+        raise InvalidRequest("INVALID_PARAMETER", message, field="end_time", provided=given["end_time"][:100])
+    return start, end
 
 
 def _read(text: str) -> int:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from trade_engine.domain.enums import OrderStatus, Side
+from trade_engine.domain.errors import Refused
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.edge.limits import RateLimits, debit_fills
@@ -29,7 +30,10 @@ class Desk:
     async def place(self, request: PlaceOrder) -> Placed:
         """Place an order; returns after the commit."""
         started = time.perf_counter()
-        placed = await self._trading.place(request)
+        try:
+            placed = await self._trading.place(request)
+        except Refused as error:
+            raise self.markets.explain(error, request) from error
         self._meter.placed(request.symbol, time.perf_counter() - started)
         debit_fills(self._limits, request.user_id, placed.fills)
         return placed

@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 #: Lines wait so long, or until there are so many.
 _WAIT_S: Final = 0.1
 _LINES_MAX: Final = 512
+_FORM: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 class AccessLines:
@@ -29,9 +30,9 @@ class AccessLines:
             log.info("request", **line)
             return
         line["event"], line["level"] = "request", "info"
-        line["timestamp"] = f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"
+        line["timestamp"] = datetime.now(UTC)
         try:
-            self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._lines.append(orjson.dumps(line, option=_FORM))
         except TypeError:
             # A text that is none, as of a path with half a character in it.
             log.info("request", **{key: repr(line[key]) for key in line if key not in ("event", "level", "timestamp")})

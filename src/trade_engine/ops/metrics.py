@@ -27,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from trade_engine.domain.enums import OrderStatus, OrderType, Side
 from trade_engine.domain.ids import time_of
 from trade_engine.domain.scale import UNIT
 from trade_engine.sequencer.publish import CommittedBatch
@@ -125,11 +126,20 @@ class Metrics:
         """A batch was committed."""
         symbols = {touched.market.market_id: touched.market.symbol for touched in batch.markets}
         self._batch.observe(batch.journal.last_sequence - batch.previous_sequence)
+        # Whole numbers as keys, counted together: there are many orders in a batch, of few kinds.
+        placed: dict[int, int] = {}
+        ended: dict[int, int] = {}
         for order in batch.orders:
             if order.sequence in batch.new:
-                self._order(symbols[order.market_id], order.type.name, order.side.name).inc()
-            if not order.status.is_open:
-                self._end(symbols[order.market_id], order.status.name).inc()
+                kind = order.market_id << 16 | order.type << 8 | order.side
+                placed[kind] = placed.get(kind, 0) + 1
+            if order.status >= OrderStatus.FILLED:
+                end = order.market_id << 8 | order.status
+                ended[end] = ended.get(end, 0) + 1
+        for kind, count in placed.items():
+            self._order(symbols[kind >> 16], OrderType(kind >> 8 & 0xFF).name, Side(kind & 0xFF).name).inc(count)
+        for end, count in ended.items():
+            self._end(symbols[end >> 8], OrderStatus(end & 0xFF).name).inc(count)
         matched: set[tuple[str, str]] = set()
         for trade in batch.trades:
             symbol = symbols[trade.market_id]

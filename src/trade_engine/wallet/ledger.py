@@ -73,9 +73,9 @@ _MESSAGES: Final = {
 }
 
 
-def refusal(code: str) -> Outcome:
-    """The outcome of an item that was refused and left no trace."""
-    return Outcome(code, message=_MESSAGES[code])
+def refusal(code: str, available: int = 0, reserved: int = 0) -> Outcome:
+    """The outcome of an item that was refused and left no trace; a reserve's shortage says what there is."""
+    return Outcome(code, available, reserved, message=_MESSAGES[code])
 
 
 def reserve_line(item: Reserve) -> Line:

@@ -245,7 +245,7 @@ class MemoryWallet:
         if first is None:
             shortage = self._shortage(user_id, asset, amount) if kind is EntryType.WITHDRAWAL else None
             if shortage is not None:
-                return shortage
+                return refusal(shortage.code)
             first = self._write(operation_id, lines, operation_id, kind.value.lower())[0]
         elif first.line != lines[0]:
             return refusal("IDEMPOTENCY_CONFLICT")
@@ -256,7 +256,10 @@ class MemoryWallet:
         if holding is not None and holding.available >= amount:
             return None
         known = any(owner == user_id for owner, _ in self._holdings)
-        return refusal("INSUFFICIENT_BALANCE" if known else "USER_NOT_FOUND")
+        if not known:
+            return refusal("USER_NOT_FOUND")
+        there = holding or _Holding()
+        return refusal("INSUFFICIENT_BALANCE", there.available, there.reserved)
 
     def _spend(self, order_id: str, amount: int) -> None:
         held = self._reservations[order_id]

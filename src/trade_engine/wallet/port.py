@@ -63,7 +63,8 @@ class Outcome(NamedTuple):
     """What became of one item: ``code`` is ``"OK"`` or one of SPEC 5.5."""
 
     code: str
-    #: After the movement, of the user's (for a settlement: the buyer's received) asset.
+    #: After the movement, of the user's (for a settlement: the buyer's received) asset; of a reserve that they do not
+    #: cover: as they are.
     available: int = 0
     reserved: int = 0
     #: reservation_id, released amount, or ledger entry ids: what the contract answers, per kind.

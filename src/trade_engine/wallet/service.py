@@ -115,7 +115,9 @@ class PostgresWallet:
                 raise
             return [refusal("EPOCH_TOO_FAR") for _ in items]
         return [
-            Outcome("OK", int(row[1]), int(row[2]), item.order_id, item.amount) if row[0] == "OK" else refusal(row[0])
+            Outcome("OK", int(row[1]), int(row[2]), item.order_id, item.amount)
+            if row[0] == "OK"
+            else refusal(row[0], int(row[1]), int(row[2]))
             for item, row in zip(items, rows, strict=True)
         ]
 

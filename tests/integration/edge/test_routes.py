@@ -92,7 +92,7 @@ BAD: list[tuple[dict[str, Any], str, str, str | None]] = [
     ({"price": "0"}, "INVALID_PRICE", "price", "0"),
     ({"price": "50000.001"}, "INVALID_PRICE", "price", "50000.001"),
     ({"stop_price": "1"}, "INVALID_STOP_PRICE", "stop_price", "1"),
-    ({"type": "STOP", "price": None}, "INVALID_STOP_PRICE", "stop_price", "0"),
+    ({"type": "STOP", "price": None}, "INVALID_STOP_PRICE", "stop_price", None),
     ({"side": 1}, "INVALID_SIDE", "side", "1"),
     ({"side": "HOLD"}, "INVALID_SIDE", "side", "HOLD"),
     ({"type": "LIMITED"}, "INVALID_ORDER_TYPE", "type", "LIMITED"),

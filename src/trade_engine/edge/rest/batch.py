@@ -43,6 +43,7 @@ class BatchResult(msgspec.Struct, omit_defaults=True):
     order: OrderView | UnsetType = UNSET
     trades: list[OwnTradeView] | UnsetType = UNSET
     replayed: bool = False
+    differs: list[str] = []
     error: ErrorView | UnsetType = UNSET
 
 
@@ -86,7 +87,7 @@ def _result(call: Call, outcome: PlacedView | BaseException) -> BatchResult:
         return _refused(EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=trace_id))
     if isinstance(outcome, BaseException):
         raise outcome
-    return BatchResult(True, outcome.order, outcome.trades, outcome.replayed)
+    return BatchResult(True, outcome.order, outcome.trades, outcome.replayed, outcome.differs)
 
 
 def _refused(error: EngineError) -> BatchResult:

@@ -8,9 +8,9 @@ from trade_engine.domain.scale import format_price, format_units
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.rest.orders import order_cursor
 from trade_engine.edge.shapes import Amount, Asset, FeeAssetWord, StateWord, Symbol
-from trade_engine.edge.times import LATEST_US, read_time
+from trade_engine.edge.times import LATEST_US, read_range, read_time
 from trade_engine.edge.views import show_candle, show_own_trade, show_ticker, show_trade
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS, named
 
 
 class MarketView(msgspec.Struct):
@@ -124,13 +124,13 @@ async def candles(call: Call) -> Answer:
     What traded in each interval: within a page oldest first, the newest page first.
     """
     given = call.query
-    interval = given.get("interval", "1m").lower()
-    if interval not in INTERVALS:
+    interval = named(given.get("interval", "1m"))
+    if interval is None:
         message = f"interval must be one of {', '.join(INTERVALS)}"
         raise InvalidRequest("INVALID_INTERVAL", message, field="interval", provided=given["interval"][:100])
     limit = whole_number(given, "limit", 500, 1, 1_000)
-    start_us = read_time(given["start_time"], "start_time") if "start_time" in given else 0
-    end_us = read_time(given["end_time"], "end_time") if "end_time" in given else LATEST_US
+    start_us, end_us = read_range(given)
+    start_us, end_us = start_us or 0, end_us or LATEST_US
     if "cursor" in given:
         end_us = min(end_us, read_time(given["cursor"], "cursor", "INVALID_CURSOR"))
     market = call.services.markets.named(call.path("symbol"))
@@ -157,7 +157,7 @@ async def list_trades(call: Call) -> Answer:
     if scope == "own" and principal is None:
         raise InvalidRequest("INVALID_PARAMETER", "own trades need a token", field="scope", provided=scope)
     market_id = services.markets.named(symbol).market_id if symbol is not None else None
-    start, end = (read_time(given[name], name) if name in given else None for name in ("start_time", "end_time"))
+    start, end = read_range(given)
     user_id = principal.user_id if principal and scope == "own" else None
     page = await services.queries.trades(
         user_id=user_id,

@@ -8,7 +8,7 @@ from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
 from trade_engine.edge import json_orders
 from trade_engine.edge.rest.call import Answer, Call, whole_number
-from trade_engine.edge.times import read_time
+from trade_engine.edge.times import read_range
 from trade_engine.edge.views import OrderView, OwnTradeView, show_order
 
 _PAGE_MAX: Final = 500
@@ -74,13 +74,15 @@ async def list_orders(call: Call) -> Answer:
     limit = whole_number(given, "limit", 100, 1, _PAGE_MAX)
     desk = call.services.desk
     symbol, side = given.get("symbol"), given.get("side")
+    market = desk.markets.named(symbol) if symbol is not None else None
+    start, end = read_range(given)
     page = await desk.page(
         call.user_id,
-        market=desk.markets.named(symbol) if symbol is not None else None,
+        market=market,
         statuses=_statuses(given.get("status")),
         side=Side[_choice("side", side, [s.name for s in Side])] if side is not None else None,
-        start_us=read_time(given["start_time"], "start_time") if "start_time" in given else None,
-        end_us=read_time(given["end_time"], "end_time") if "end_time" in given else None,
+        start_us=start,
+        end_us=end,
         before=order_cursor(given.get("cursor")),
         limit=limit,
     )

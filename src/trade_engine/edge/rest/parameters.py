@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.edge.shapes import KEY, MOMENT, REASON, SYMBOL, UUID, text, words
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS
 
 
 class Parameter(NamedTuple):

@@ -38,7 +38,7 @@ _LIMITS: Final = (
 _PLACE: Final = (
     "INVALID_SYMBOL", "INVALID_SIDE", "INVALID_ORDER_TYPE", "INVALID_TIME_IN_FORCE", "INVALID_SELF_TRADE_PREVENTION",
     "INVALID_CLIENT_ORDER_ID", "INVALID_QUOTE_AMOUNT", "INVALID_EXPIRY", "INVALID_AMOUNT", "INVALID_LINK",
-    "MAX_OPEN_ORDERS", "FOK_NOT_FILLABLE", "IDEMPOTENCY_CONFLICT", "DUPLICATE_ORDER_ID", *_LIMITS,
+    "MAX_OPEN_ORDERS", "IDEMPOTENCY_CONFLICT", "DUPLICATE_ORDER_ID", *_LIMITS,
 )  # fmt: skip
 _AMEND: Final = ("ORDER_NOT_FOUND", "NOT_AMENDABLE", "AMENDMENT_CONFLICT", "NO_CHANGE", "INVALID_AMOUNT", *_LIMITS)
 _CANCEL: Final = ("ORDER_NOT_FOUND", "ORDER_NOT_CANCELLABLE", *_MARKET_SHUT, *_WRITER)
@@ -260,6 +260,10 @@ ROUTES: Final = (
         "DELETE", f"{_V1}/admin/api-keys/{{key_id}}", api_keys.admin_revoke_key, ADMIN, QUERIES,
         answer=api_keys.ApiKeyView, parameters=(given.WHY,),
         codes=("API_KEY_NOT_FOUND", "INVALID_REASON", *_STORED),
+    ),
+    Route(
+        "system_welcome", "system",
+        "GET", "/", system.welcome, OPEN, PUBLIC, answer=system.WelcomeView, plain=True,
     ),
     Route(
         "system_live", "system",

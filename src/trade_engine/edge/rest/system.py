@@ -28,6 +28,18 @@ class TimeView(msgspec.Struct):
     milliseconds: int
 
 
+class WelcomeView(msgspec.Struct):
+    """Which service this is, and where on this server the rest is."""
+
+    service: str
+    version: str
+    api: str = "/api/v1"
+    websocket: str = "/ws"
+    reference: str = "/docs"
+    description: str = "/openapi.json"
+    health: str = "/health/ready"
+
+
 class AliveView(msgspec.Struct):
     """The process answers."""
 
@@ -59,6 +71,15 @@ async def server_time(_: Call) -> Answer:
     """Look up the server's clock."""
     now_us = time.time_ns() // 1000
     return Answer(TimeView(show_time(now_us), now_us // 1000))
+
+
+async def welcome(call: Call) -> Answer:
+    """Look up where things are.
+
+    Which service this is, and the paths on this server where the rest begins.
+    """
+    settings = call.services.settings
+    return Answer(WelcomeView(settings.service, settings.version), plain=True)
 
 
 async def live(_: Call) -> Answer:

@@ -64,6 +64,7 @@ OPERATION_IDS = {
     "GET /api/v1/admin/audit": "engine_admin_list_audit",
     "GET /api/v1/admin/api-keys": "api_keys_admin_list_keys",
     "DELETE /api/v1/admin/api-keys/{key_id}": "api_keys_admin_revoke_key",
+    "GET /": "system_welcome",
     "GET /health/live": "system_live",
     "GET /health/ready": "system_ready",
     "GET /health": "system_live_at_health",
