@@ -256,6 +256,11 @@ class MonitoringSection(Section, frozen=True, kw_only=True):
     """monitoring: what can be watched."""
 
     prometheus_enabled: Annotated[bool, Meta(description="serve GET /metrics on server.metrics_port")] = True
+    jaeger_enabled: Annotated[bool, Meta(description="send traces to Jaeger, or any collector of OTLP")] = False
+    jaeger_endpoint: Annotated[HttpUrl, Meta(description="where it takes OTLP over HTTP")] = (
+        "http://127.0.0.1:4318/v1/traces"
+    )
+    trace_ratio: Annotated[float, Meta(ge=0, le=1, description="share of requests that is traced")] = 0.01
 
 
 class LoggingSection(Section, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from trade_engine.bootstrap.database import TimedStore, before_writing, start_da
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
+from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
@@ -114,10 +115,11 @@ class TradeEngine:
         self.streams: StreamServer | None = None
         self.limits: RateLimits | None = None
         self.metrics = Metrics(self._readings)
-        self.clock.on_timed = self.metrics.timed
+        self._stack = contextlib.AsyncExitStack()
+        self.traces = start_traces(config, self._stack)
+        self.clock.on_timed = self._timed = timed_by(self.metrics.timed, self.traces)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
-        self._stack = contextlib.AsyncExitStack()
         self.supervisor = Supervisor()
         self.watchdog = Watchdog()
 
@@ -175,6 +177,8 @@ class TradeEngine:
 
     def _settled(self, settled: Sequence[MarkedTrade]) -> None:
         self.metrics.settled(settled)
+        if self.traces is not None:
+            self.traces.settled(settled)
         self._moved(user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id))
 
     def _moved(self, users: Iterable[str]) -> None:
@@ -192,9 +196,7 @@ class TradeEngine:
             answer_within_s=min(_ANSWER_WITHIN_S, server.request_timeout_s / 2),
         )
         self.engine = Engine(
-            TimedStore(
-                self._writer, self.pool, self._history_pool, self.config.database.read_timeout_s, self.metrics.timed
-            ),
+            TimedStore(self._writer, self.pool, self._history_pool, self.config.database.read_timeout_s, self._timed),
             self.wallet,
             self.clock,
             self.markets,
@@ -230,6 +232,8 @@ class TradeEngine:
         self._run("reconciliation", partial(self.reconciler.keep_running, self.config.settlement.reconcile_every_s))
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
+        if self.traces is not None:
+            self.engine.publisher.add("traces", self.traces)
 
     def _unwell(self) -> dict[str, str]:
         """What of this process is not well, by name."""
@@ -259,6 +263,7 @@ class TradeEngine:
 
     async def _start_api(self) -> None:
         authenticator, options = self._start_authenticator(), self.config.database
+        access = start_access_log(self.config, self._stack)
         self.limits = limits = await self._start_limits()
         self.services = services = Services(
             self.engine.trading,
@@ -274,7 +279,7 @@ class TradeEngine:
             self.probe.condition,
             self.metrics,
             authenticator,
-            start_access_log(self.config, self._stack),
+            access if self.traces is None else self.traces.over(access),
         )
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app = create_app(services)

@@ -123,7 +123,8 @@ class Router:
         self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
         if self._services.access is not None:
             line = {
-                "method": scope["method"], "path": scope["path"], "status": status, "ms": round(took_s * 1e3, 3),
+                "method": scope["method"], "path": scope["path"], "route": scope.get("route", "none"),
+                "status": status, "ms": round(took_s * 1e3, 3),
                 "request_id": request_id, "address": _address(scope), "user_id": scope.get("user_id"),
             }  # fmt: skip
             if "concerns" in scope:
