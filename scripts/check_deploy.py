@@ -37,6 +37,10 @@ CHECKS: Final = (
         )
     ),
     (
+        "A real Prometheus: panels answer, an alert fires",
+        (sys.executable, "-m", "pytest", "-q", "tests/e2e/test_prometheus.py"),
+    ),
+    (
         "Options: example file",
         (sys.executable, "-m", "pytest", "-q", "tests/unit/test_config_sources.py", "-k", "example"),
     ),
