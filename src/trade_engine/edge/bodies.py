@@ -29,6 +29,9 @@ from trade_engine.sequencer.ports import Amendment
 
 Body = TypeVar("Body")
 
+#: Characters of a client order id.
+CLIENT_ID_MAX: Final = 100
+
 
 class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The body of POST /orders."""
@@ -94,13 +97,13 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         InvalidRequest: a field cannot be read; its own code.
     """
     client_order_id = body.client_order_id
-    if client_order_id is not None and not (0 < len(client_order_id) <= 100 and client_order_id.isprintable()):
+    if client_order_id is not None and not is_client_order_id(client_order_id):
         raise InvalidRequest(
             "INVALID_CLIENT_ORDER_ID",
             "client_order_id must be 1 to 100 printable characters",
             field="client_order_id",
             provided=client_order_id[:120],
-            limit=100,
+            limit=CLIENT_ID_MAX,
         )
     return PlaceOrder(
         user_id=user_id,
@@ -220,6 +223,11 @@ def _provided(content: bytes, field: str) -> str | None:
         return None
 
 
+def is_client_order_id(text: str) -> bool:
+    """Whether callers may name an order so: 1 to 100 printable characters."""
+    return 0 < len(text) <= CLIENT_ID_MAX and text.isprintable()
+
+
 def read_order_id(given: str) -> str:
     """An order's id as the engine writes it.
 
@@ -228,5 +236,10 @@ def read_order_id(given: str) -> str:
     """
     order_id = canonical_uuid(given)
     if order_id is None:
-        raise InvalidRequest("INVALID_ORDER_ID", "the order id must be a UUID", field="order_id", provided=given[:100])
+        raise InvalidRequest(
+            "INVALID_ORDER_ID",
+            "the order id must be a UUID, or client: and a client_order_id",
+            field="order_id",
+            provided=given[:100],
+        )
     return order_id

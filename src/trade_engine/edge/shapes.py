@@ -49,6 +49,7 @@ MOMENT: Final = text(
     "2026-01-31T12:00:00Z",
 )
 UUID: Final = text(_UUID, _ORDER, format="uuid")
+ORDER_NAME: Final = text(f"({_UUID}|client:[!-~]{{1,100}})", _ORDER)
 SYMBOL: Final = text(r"[A-Za-z0-9]{1,15}[-/]?[A-Za-z0-9]{1,15}", "BTC-USDT")
 KEY: Final = text("tek_[0-9a-f]{32}", "tek_0123456789abcdef0123456789abcdef")
 REASON: Final = text(r"[^\u0000]*", "asked for by the customer", minLength=1, maxLength=400)

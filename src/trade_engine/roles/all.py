@@ -55,8 +55,15 @@ from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.ops.metrics import Metrics, Reading
-from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
-from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
+from trade_engine.ops.readings import (
+    ENGINE_UP,
+    read_connections,
+    read_engine,
+    read_partitions,
+    read_settlement,
+    read_streams,
+)
+from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Supervisor
 from trade_engine.ops.surroundings import BacklogCount, read_redis, read_surroundings, read_wallet
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.admission import DAY_US
@@ -121,6 +128,8 @@ class TradeEngine:
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
         self.supervisor = Supervisor()
+        #: Runs a task of the engine's own, which ends when the engine stops.
+        self._run = partial(self.supervisor.start, stack=self._stack)
         self.watchdog = Watchdog()
 
     async def start(self, before_serving: Callable[["TradeEngine"], Awaitable[None]] | None = None) -> None:
@@ -151,7 +160,8 @@ class TradeEngine:
         database = await start_database(self.config, self.data_dir, self.clock, self._stack, self._run)
         self.database_url, self.pool = database.url, database.pool
         self._wallet_pool, self._history_pool = database.wallet_pool, database.history_pool
-        self.probe, self.backlog = database.probe, BacklogCount(database.pool)
+        self.probe, self._default_rows = database.probe, database.default_rows
+        self.backlog = BacklogCount(database.pool)
         self.tenure = Tenure(self.config, database.direct_url, self.data_dir, self._stack)
         self._writer = self.tenure.writer
 
@@ -187,7 +197,7 @@ class TradeEngine:
 
     async def _start_engine(self) -> None:
         matching, server = self.config.matching, self.config.server
-        await before_writing(self.config, self.clock, self.pool)
+        await before_writing(self.config, self.clock, self.pool, self._default_rows)
         limits = SequencerLimits(
             queue=matching.queue,
             batch_commands=matching.batch_commands,
@@ -318,11 +328,13 @@ class TradeEngine:
         yield from self.tenure.readings()
         pools = {"engine": self.pool, "wallet": self._wallet_pool, "history": self._history_pool}
         yield from read_surroundings(self.supervisor, self.watchdog, self.probe, pools)
+        yield from read_connections(self.api.connections)
         if self.tenure.role in ("starting", "standby"):
             yield Reading("engine_up", ENGINE_UP, 0.0)
             return
         yield from read_engine(self.engine)
         yield from read_settlement(self.settlement)
+        yield from read_partitions(self._default_rows)
         yield from self.backlog.readings()
         yield from read_wallet(self.wallet)
         yield from read_redis("not used" if self.limits is None else self.limits.condition())
@@ -381,20 +393,6 @@ class TradeEngine:
     def stopping(self) -> asyncio.Event:
         """Set when the engine has to end."""
         return self.supervisor.finished
-
-    def _run(
-        self,
-        name: str,
-        work: Work,
-        death: Death = Death.RESTART,
-        *,
-        stuck_after_s: float | None = None,
-        status: int = EXIT_BROKEN,
-    ) -> Supervised:
-        """Run a task of the engine's own under its supervisor."""
-        supervised = self.supervisor.start(name, work, death, stuck_after_s=stuck_after_s, status=status)
-        self._stack.push_async_callback(self.supervisor.end, name)
-        return supervised
 
     def issue_token(self, user_id: str, roles: Sequence[str] = (TRADER,), ttl_s: int = 3600) -> str:
         """A token that this engine accepts."""

@@ -6,7 +6,8 @@ A page costs a bounded amount of work, whatever the filters and however long the
     scanned    the newest of what the probes found
     found      those of them that fit the filters no index knows
 
-So a page may be short, or empty, and still have a next one: the search goes on where it stopped.
+So a page may be short, or empty, and still have a next one: the search goes on where it stopped.  A page of trades
+stops after about four months of days on which there was nothing (``look_back``), for each is a partition to open.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from trade_engine.domain.enums import OrderStatus
 from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.orders import Order, Trade
+from trade_engine.storage.look_back import LookBack
 from trade_engine.storage.order_rows import ORDER_COLUMNS, TRADE_COLUMNS, order_from_row, trade_from_row
 from trade_engine.storage.pool import ALONG_INDEXES
 from trade_engine.storage.types import Pool, Record
@@ -29,6 +31,7 @@ _ID_AGE_US: Final = 300_000_000
 SCAN_MAX: Final = 2_000
 #: Beyond this nobody waits for a page.
 _TIMEOUT_S: Final = 10.0
+_AWAY: Final = (*TRANSPORT_ERRORS, asyncpg.QueryCanceledError)
 _OPEN: Final = frozenset(status.name for status in OrderStatus if status.is_open)
 _ENDED: Final = tuple(status.name for status in OrderStatus if not status.is_open)
 #: How most orders end: to look for them by market is sooner than by status.
@@ -67,6 +70,7 @@ class Queries:
         self._timeout_s = timeout_s
         self._told = "; ".join(f"SET LOCAL {name} = {value}" for name, value in ALONG_INDEXES.items())
         self._behind_pooler = behind_pooler
+        self._look_back = LookBack(pool)
 
     async def orders(
         self,
@@ -86,7 +90,11 @@ class Queries:
             Unavailable: DATABASE_UNAVAILABLE.
         """
         statement = orders_statement(user_id, market_id, statuses, side, (start_us, end_us, before), limit)
-        rows, next_before = await self._page(statement, "order_id", limit)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                rows, next_before = await self._find(statement, "order_id", limit)
+        except _AWAY as error:
+            raise _unavailable() from error
         return Page([order_from_row(row) for row in rows], next_before)
 
     async def trades(
@@ -104,16 +112,26 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        statement = trades_statement(user_id, market_id, (start_us, end_us, before), limit)
-        rows, next_before = await self._page(statement, "trade_id", limit)
-        return Page([trade_from_row(row) for row in rows], next_before)
-
-    async def _page(self, statement: Statement, key: str, limit: int) -> tuple[list[Record], str | None]:
+        rows: list[Record] = []
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._fetch(statement)
-        except (*TRANSPORT_ERRORS, asyncpg.QueryCanceledError) as error:
-            raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done") from error
+                for step in await self._look_back.steps(start_us, end_us, before):
+                    span = (start_us, end_us, step.before or before)
+                    statement = trades_statement(user_id, market_id, span, limit, step.low)
+                    found, next_before = await self._find(statement, "trade_id", limit)
+                    rows += found
+                    if len(rows) > limit:
+                        rows, next_before = rows[:limit], rows[limit - 1]["trade_id"]
+                    if len(rows) == limit or next_before is not None:
+                        next_before = next_before or step.low
+                        break
+                    next_before = step.low
+        except _AWAY as error:
+            raise _unavailable() from error
+        return Page([trade_from_row(row) for row in rows], next_before)
+
+    async def _find(self, statement: Statement, key: str, limit: int) -> tuple[list[Record], str | None]:
+        found = await self._fetch(statement)
         rows = [row for row in found if row[key] is not None]
         if len(rows) > limit:
             return rows[:limit], rows[limit - 1][key]
@@ -126,6 +144,10 @@ class Queries:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(self._told)
             return await connection.fetch(statement.text, *statement.values)
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done")
 
 
 #: From (included), to (excluded), both microseconds, and the id that the last page ended with.
@@ -158,9 +180,11 @@ def orders_statement(
     return walk.statement(ORDER_COLUMNS, limit, limit + 1)
 
 
-def trades_statement(user_id: str | None, market_id: int | None, span: Range, limit: int) -> Statement:
-    """A page of trades."""
-    walk = _Walk("trades", "trade_id", "executed_at", span)
+def trades_statement(
+    user_id: str | None, market_id: int | None, span: Range, limit: int, low: str | None = None
+) -> Statement:
+    """A page of trades; none below the id ``low``."""
+    walk = _Walk("trades", "trade_id", "executed_at", span, low)
     if user_id is None:
         walk.probe("market_id", walk.value([market_id]))
         return walk.statement(TRADE_COLUMNS, limit, limit + 1)
@@ -176,14 +200,14 @@ def trades_statement(user_id: str | None, market_id: int | None, span: Range, li
 class _Walk:
     """A statement in the making: probes along indexes, and filters of what they find."""
 
-    def __init__(self, table: str, key: str, time: str, span: Range) -> None:
+    def __init__(self, table: str, key: str, time: str, span: Range, low: str | None = None) -> None:
         self._table, self._key = table, key
         self._values: list[Any] = []
         self._probes: list[str] = []
         self._filters: list[str] = []
         start_us, end_us, before = span
         # The key holds a time too, which prunes partitions: an id is made at most ``_ID_AGE_US`` before its row's time.
-        bounds = []
+        bounds = [] if low is None else [f"{key} >= {self.value(low)}"]
         if start_us is not None:
             bounds.append(f"{key} >= {self.value(uuid7_floor(max(0, start_us - _ID_AGE_US)))}")
             self.fits(f"{time} >= at_us({self.value(start_us)})")

@@ -23,8 +23,8 @@ ALERTMANAGER: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
 
 #: Of Prometheus itself.
 BUILT_IN: Final = {"up", "ALERTS"}
-#: Written by engines that publish events, or count rows without a partition: beside what the page has.
-BESIDE: Final = {"rabbitmq_up", "rabbitmq_queue_messages", "relay_lag_seconds", "engine_default_partition_rows"}
+#: Written by engines that publish events: beside what the page has.
+BESIDE: Final = {"rabbitmq_up", "rabbitmq_queue_messages", "relay_lag_seconds"}
 #: Words of PromQL, and labels, which are no metrics.
 WORDS: Final = {
     "sum", "max", "min", "by", "le", "rate", "increase", "deriv", "count", "or", "and", "histogram_quantile",
