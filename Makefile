@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz format bench clean
+	fault survive bystander fuzz format bench clean deploy-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +45,7 @@ reinstall: ## Build and install again, as after installing a compiler
 install-dev: $(VENV)/.locked-dev install
 
 run: install ## Start the engine with funded demo users (DATA_DIR=./data)
-	@$(BIN)/trade-engine serve --demo --data-dir $(DATA_DIR)
+	@TRADE_ENGINE_USUAL_NAMES=off $(BIN)/trade-engine serve --demo --data-dir $(DATA_DIR)
 
 WORKERS ?= 2
 test: install-dev check ## Run all checks and tests, and demand 80 % coverage in every package
@@ -93,6 +93,9 @@ fuzz: install-dev ## Fuzz the running REST API by its own description (FUZZ_CASE
 FUZZ_SECONDS ?= 60
 sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS=60)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh native/sanitize.sh
+
+deploy-check: install-dev ## Check every file in deploy/ with its own program, a line each
+	@$(BIN)/python scripts/check_deploy.py
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

@@ -15,6 +15,11 @@ from tests.harness.redis import OVERRIDE as REDIS_OVERRIDE
 from tests.harness.redis import RedisMissing, TestRedis
 from trade_engine.storage.errors import EmbeddedError
 
+#: What the environment says of databases, ports and files is meant for others.
+os.environ["TRADE_ENGINE_USUAL_NAMES"] = "off"
+for _name in ("TRADE_ENGINE_CONFIG", "TRADE_ENGINE_DATA_DIR"):
+    os.environ.pop(_name, None)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

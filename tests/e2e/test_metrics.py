@@ -145,15 +145,18 @@ async def exported(port: int) -> dict[str, Terms]:
 
 
 async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
-    postgres: TestServer, database_url: str, tmp_path: Path
+    postgres: TestServer, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     wallet_url = postgres.migrated()
     try:
         async with wallet_service(wallet_url) as wallet_port:
-            wallet = {"wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET}
+            more = {
+                "wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET,
+                "redis.url": redis_url, "redis.timeout_ms": 5_000,
+            }  # fmt: skip
             # Nobody is there, so what queues hold is put in by hand.
             events = {"rabbitmq.url": "amqp://127.0.0.1:9/"}
-            engine = TradeEngine(engine_config(database_url, wallet | events), tmp_path)
+            engine = TradeEngine(engine_config(database_url, more | events), tmp_path)
             await engine.start()
             assert engine.relay is not None
             engine.relay.depths = [QueueDepth("wallet.service.trades", 0, 0)]
@@ -167,6 +170,8 @@ async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
                     await seller.order(symbol, "SELL", "2", "100.00")
                     await buyer.order(symbol, "BUY", "1", "100.00")
                     await buyer.order(symbol, "BUY", "1", "90.00")
+                while engine.backlog.found is None:
+                    await asyncio.sleep(0.05)
                 assert await exported(engine.scraped.port) == documented(of_wallet_service=False)
                 assert await exported(wallet_port) == documented(of_wallet_service=True)
             finally:

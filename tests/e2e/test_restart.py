@@ -95,7 +95,8 @@ def test_a_second_engine_on_the_same_data_directory_is_refused(data_dir: Path) -
         command = [sys.executable, "-m", "trade_engine.cli", "serve", "--data-dir", str(data_dir), "--port", "0"]
         second = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
         assert second.returncode == 1
-        assert second.stderr.strip().startswith("Error: ")
+        last = json.loads(second.stderr.splitlines()[-1])
+        assert (last["event"], last["exit_status"]) == ("ended", 1)
         assert "Traceback" not in second.stderr
         command = [*command[:-3], str(data_dir / "other"), "--port", str(port)]
         third = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)

@@ -252,3 +252,20 @@ def test_migrations_are_read_in_order_and_line_ends_do_not_count(tmp_path: Path)
     first, second = load_migrations(tmp_path)
     assert (first.label, second.label) == ("0001_a", "0002_b")
     assert first._replace(up_sql=first.up_sql.replace("\n", "\r\n")).checksum == first.checksum
+
+
+async def test_a_database_of_somebody_else_is_refused(empty: Connection) -> None:
+    await empty.execute("CREATE TABLE theirs (x INT); CREATE EXTENSION pg_stat_statements")
+    with pytest.raises(SchemaError, match="is not empty and has no schema of the engine's: 1 tables"):
+        await up(empty, [FIRST])
+    assert await tables(empty) == {"theirs"}
+    assert await up(empty, [FIRST], beside=True) == (FIRST,)
+    assert await up(empty, [FIRST, SECOND]) == (SECOND,)
+    await down(empty, [FIRST, SECOND], target=0)
+    assert await up(empty, [FIRST]) == (FIRST,)
+
+
+async def test_another_program_s_table_of_migrations_is_not_taken_for_ours(empty: Connection) -> None:
+    await empty.execute("CREATE TABLE schema_migrations (version TEXT PRIMARY KEY, dirty BOOLEAN)")
+    with pytest.raises(SchemaError, match="schema_migrations is another program's"):
+        await up(empty, [FIRST], beside=True)

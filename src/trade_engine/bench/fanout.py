@@ -18,10 +18,9 @@ from typing import Any, Final
 
 from trade_engine.bench.errors import BenchError
 from trade_engine.bench.http_load import HttpConnection, LoadError, build_request, connect
-from trade_engine.bench.own_server import funded_tokens
+from trade_engine.bench.own_server import funded_tokens, own_config
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import jwt_secret
-from trade_engine.config import load_config
 
 #: A server that lets one address have thousands of connections, and stalled ones stay.
 FANOUT_SETTINGS: Final = {
@@ -199,7 +198,7 @@ async def measure_fanout(
     data_dir: Path, port: int, pid: int, subscribers: int, stalled: int, rate: int, seconds: float, fill_s: float
 ) -> dict[str, Any]:
     """Fan-out of the server at ``port``, whose process is ``pid``: the figures."""
-    config = load_config(None)
+    config = own_config()
     async with attached_url(config, data_dir) as url:
         tokens = await funded_tokens(url, jwt_secret(config, data_dir), 2)
     return await run_fanout(

@@ -15,10 +15,9 @@ import msgspec
 
 from trade_engine.bench.http_load import HttpConnection, LoadError, build_request, connect
 from trade_engine.bench.orders import OrderFlow, read_order
-from trade_engine.bench.own_server import RATE_LIMIT, funded_tokens
+from trade_engine.bench.own_server import RATE_LIMIT, funded_tokens, own_config
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import jwt_secret
-from trade_engine.config import load_config
 
 
 class Timings(msgspec.Struct):
@@ -113,7 +112,7 @@ async def measure_latency(
     data_dir: Path, port: int, rate: int, seconds: float, users: int, seed: int
 ) -> dict[str, Any]:
     """Answers and settlement under a steady load on the server at ``port``: the figures."""
-    config = load_config(None)
+    config = own_config()
     async with attached_url(config, data_dir) as url:
         tokens = await funded_tokens(url, jwt_secret(config, data_dir), users)
         timings = await run_steady_load(

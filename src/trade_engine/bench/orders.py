@@ -15,10 +15,9 @@ import asyncpg
 import msgspec
 
 from trade_engine.bench.http_load import HttpConnection, LoadError, build_request, connect
-from trade_engine.bench.own_server import RATE_LIMIT, funded_tokens
+from trade_engine.bench.own_server import RATE_LIMIT, funded_tokens, own_config
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import jwt_secret
-from trade_engine.config import load_config
 
 _MID: Final = 5_000_000
 _SYMBOLS: Final = ("BTC/USDT", "ETH/USDT")
@@ -162,7 +161,7 @@ async def measure_orders(
     data_dir: Path, port: int, seconds: float, connections: int, users: int, seed: int
 ) -> dict[str, Any]:
     """Durable orders on the server at ``port``, then its echo route: the figures."""
-    config = load_config(None)
+    config = own_config()
     secret = jwt_secret(config, data_dir)
     async with attached_url(config, data_dir) as url:
         flow = OrderFlow(await funded_tokens(url, secret, users), seed)

@@ -16,11 +16,14 @@ from typing import Final
 
 from trade_engine.bench.errors import BenchError
 from trade_engine.bootstrap.attached import attached_wallet
+from trade_engine.config import Config, load_config
 from trade_engine.domain.scale import MAX_UNITS
 from trade_engine.edge.auth.tokens import issue_token
 
 #: What every rate limit is raised to, a second.
 RATE_LIMIT: Final = 1_000_000
+#: The environment's DATABASE_URL is not meant for it.
+_ALONE: Final = {"TRADE_ENGINE_USUAL_NAMES": "off"}
 
 
 @contextmanager
@@ -37,17 +40,21 @@ def running_process(data_dir: Path, **settings: str) -> Iterator[tuple[int, int]
     Raises:
         BenchError: it did not come up within 60 s.
     """
-    environment = os.environ | {
-        "TRADE_ENGINE__SERVER__ECHO_ROUTE": "true",
-        "TRADE_ENGINE__SERVER__WEBSOCKET_PORT": "0",
-        "TRADE_ENGINE__SERVER__METRICS_PORT": "0",
-        "TRADE_ENGINE__LOGGING__LEVEL": "warning",
-        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
-        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("QUERIES_PER_S", "QUERIES_BURST")},
-        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("PUBLIC_PER_S", "PUBLIC_BURST")},
-        **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("ADDRESS_PER_S", "ADDRESS_BURST")},
-        **settings,
-    }
+    environment = (
+        os.environ
+        | _ALONE
+        | {
+            "TRADE_ENGINE__SERVER__ECHO_ROUTE": "true",
+            "TRADE_ENGINE__SERVER__WEBSOCKET_PORT": "0",
+            "TRADE_ENGINE__SERVER__METRICS_PORT": "0",
+            "TRADE_ENGINE__LOGGING__LEVEL": "warning",
+            **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("ORDERS_PER_S", "ORDERS_BURST")},
+            **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("QUERIES_PER_S", "QUERIES_BURST")},
+            **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("PUBLIC_PER_S", "PUBLIC_BURST")},
+            **{f"TRADE_ENGINE__RATE_LIMIT__{name}": str(RATE_LIMIT) for name in ("ADDRESS_PER_S", "ADDRESS_BURST")},
+            **settings,
+        }
+    )
     port = free_port()
     log = data_dir.parent / "server.log"
     with log.open("wb") as output:
@@ -67,6 +74,11 @@ def running_process(data_dir: Path, **settings: str) -> Iterator[tuple[int, int]
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+def own_config() -> Config:
+    """The options that such a server and what is beside it share."""
+    return load_config(None, None, os.environ | _ALONE)
 
 
 def free_port() -> int:

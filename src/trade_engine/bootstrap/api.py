@@ -18,6 +18,7 @@ from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.settings import ApiSettings, LimitSettings, RateLimit, TokenSettings, VerificationKey
 from trade_engine.http.connections import ConnectionSettings, Pace
 from trade_engine.http.settings import ServerSettings
+from trade_engine.ops.access import AccessLines
 
 #: The metrics have places of their own: whoever takes all of the API's takes none of those that watch it.
 OF_METRICS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(10, 50))
@@ -65,7 +66,6 @@ def api_settings(config: Config) -> ApiSettings:
         timeout_s=server.request_timeout_s,
         cors_origins=tuple(server.cors_origins),
         echo_route=server.echo_route,
-        access_log=config.logging.access,
         queries_at_once=config.rate_limit.queries_at_once,
         public_at_once=config.rate_limit.public_at_once,
     )
@@ -73,17 +73,7 @@ def api_settings(config: Config) -> ApiSettings:
 
 def make_limits(config: Config) -> RateLimits:
     """Rate limits, to be started and closed: in Redis if there is one, else in this process."""
-    rates, redis = config.rate_limit, config.redis
-    settings = LimitSettings(
-        orders=RateLimit(rates.orders_per_s, rates.orders_burst),
-        queries=RateLimit(rates.queries_per_s, rates.queries_burst),
-        public=RateLimit(rates.public_per_s, rates.public_burst),
-        logins=RateLimit(
-            rates.public_per_s if rates.logins_per_s is None else rates.logins_per_s,
-            rates.public_burst if rates.logins_burst is None else rates.logins_burst,
-        ),
-        address=RateLimit(rates.address_per_s, rates.address_burst),
-    )
+    redis, settings = config.redis, limit_settings(config)
     if redis.url is None:
         return LocalLimits(settings)
     return RedisLimits(
@@ -95,6 +85,31 @@ def make_limits(config: Config) -> RateLimits:
             retry_every_s=redis.retry_every_s,
         ),
         settings,
+    )
+
+
+def start_access_log(config: Config, stack: contextlib.AsyncExitStack) -> AccessLines | None:
+    """What writes a line a request, if the configuration wants it; what waits in it is written when ``stack`` ends."""
+    options = config.logging
+    if not (options.format == "json" if options.access is None else options.access):
+        return None
+    lines = AccessLines()
+    stack.callback(lines.flush)
+    return lines
+
+
+def limit_settings(config: Config) -> LimitSettings:
+    """How often callers may come."""
+    rates = config.rate_limit
+    return LimitSettings(
+        orders=RateLimit(rates.orders_per_s, rates.orders_burst),
+        queries=RateLimit(rates.queries_per_s, rates.queries_burst),
+        public=RateLimit(rates.public_per_s, rates.public_burst),
+        logins=RateLimit(
+            rates.public_per_s if rates.logins_per_s is None else rates.logins_per_s,
+            rates.public_burst if rates.logins_burst is None else rates.logins_burst,
+        ),
+        address=RateLimit(rates.address_per_s, rates.address_burst),
     )
 
 

@@ -8,6 +8,7 @@ from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.config import Config
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
+from trade_engine.storage.reach import reaching
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.port import AuditedWallet
 
@@ -40,7 +41,8 @@ async def attached_wallet(url: str, config: Config | None = None, secret: str = 
         async with contextlib.aclosing(make_wallet(config, None, secret)) as remote:
             yield remote
         return
-    pool = await open_pool(url, PoolSettings(max_open=2))
+    with reaching(url, "database.url"):
+        pool = await open_pool(url, PoolSettings(max_open=2))
     try:
         yield PostgresLedger(pool, reserve_timeout_s=30, timeout_s=30)
     finally:

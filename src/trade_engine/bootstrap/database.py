@@ -1,18 +1,22 @@
 """The engine's database as bootstrap starts it: its own or one by URL, checked, migrated, kept ahead of time."""
 
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-import asyncpg
+import structlog
 
 from trade_engine.bootstrap.archive import archive_chore
 from trade_engine.bootstrap.attached import embedded_settings
 from trade_engine.config import Config
 from trade_engine.ops.supervisor import EXIT_DATABASE, Death, Supervised, Work
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.publish import CommittedBatch
+from trade_engine.sequencer.store.commit import Writer
+from trade_engine.sequencer.store.postgres import PostgresStore
 from trade_engine.storage.clock_acceptances import clock_acceptances
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.embedded import EmbeddedPostgres, create_statement_statistics
@@ -21,10 +25,20 @@ from trade_engine.storage.migrate import load_migrations, require_current, up
 from trade_engine.storage.partitions import ROWS_MAX_AT_START, ensure_partitions, keep_ahead
 from trade_engine.storage.pool import ALONG_INDEXES, PoolSettings, close_pool, open_pool
 from trade_engine.storage.probe import DatabaseProbe
+from trade_engine.storage.reach import address_of_url, connect, reaching
 from trade_engine.storage.types import Pool
 
+log = structlog.get_logger(__name__)
+
+#: Characters of a statement that are logged.
+_STATEMENT_MAX: Final = 500
 #: What the supervisor and readiness call the task that keeps the embedded server running.
 EMBEDDED: Final = "embedded database"
+
+
+def log_statement(statement: str, seconds: float) -> None:
+    """One line a statement; its values are not in it."""
+    log.info("statement", sql=" ".join(statement.split())[:_STATEMENT_MAX], ms=round(seconds * 1e3, 3))
 
 
 class Run(Protocol):
@@ -51,6 +65,28 @@ class Database(NamedTuple):
     default_rows: dict[str, int]
 
 
+class TimedStore(PostgresStore):
+    """The store, which tells how long each commit took.
+
+    Args:
+        timed: told the stage, ``commit``, and seconds.
+    """
+
+    def __init__(
+        self, writer: Writer, pool: Pool, history_pool: Pool, timeout_s: float, timed: Callable[[str, float], None]
+    ) -> None:
+        super().__init__(writer, pool, history_pool, timeout_s)
+        self._timed = timed
+
+    async def commit(self, batch: CommittedBatch) -> None:
+        """Commit a batch; see the port."""
+        started_s = time.perf_counter()
+        try:
+            await super().commit(batch)
+        finally:
+            self._timed("commit", time.perf_counter() - started_s)
+
+
 async def start_database(
     config: Config, data_dir: Path, clock: Clock, stack: contextlib.AsyncExitStack, run: Run
 ) -> Database:
@@ -67,7 +103,7 @@ async def start_database(
         stack.push_async_callback(embedded.stop)
         run(EMBEDDED, partial(embedded.keep_running, options.restart_give_up_s), Death.EXIT, status=EXIT_DATABASE)
     direct_url = options.direct_url or url
-    connection = await asyncpg.connect(direct_url)
+    connection = await connect(direct_url, "database.direct_url" if options.direct_url else "database.url")
     try:
         await require_durable(connection)
         if options.url is None:
@@ -80,11 +116,14 @@ async def start_database(
     async def opened(max_open: int, timeout_s: float = 30.0, more: Mapping[str, str] | None = None) -> Pool:
         settings = PoolSettings(
             max_open=max_open,
+            min_open=min(options.max_idle_conns, max_open),
+            idle_lifetime_s=options.conn_max_lifetime_s,
             statement_timeout_s=timeout_s,
             behind_pooler=options.behind_pooler,
             server_settings=more or {},
         )
-        made = await open_pool(url, settings)
+        with reaching(url, "database.url"):
+            made = await open_pool(url, settings, log_query=log_statement if options.log_queries else None)
         stack.push_async_callback(close_pool, made)
         return made
 
@@ -93,7 +132,7 @@ async def start_database(
     timeout_s = options.history_timeout_s
     terms = ALONG_INDEXES | {"statement_timeout": str(round(timeout_s * 1000))}
     history_pool = await opened(options.history_conns, timeout_s, terms)
-    probe = DatabaseProbe(await opened(1))
+    probe = DatabaseProbe(await opened(1), place=str(address_of_url(url)))
     run("database probe", probe.keep_running)
     months, days = options.partitions_months, options.partitions_days
     left: dict[str, int] = {}

@@ -23,8 +23,24 @@ _ENGINE_ID: Final = "00000000-0000-7000-8000-0000000000e0"
 _TOKEN_TTL_S: Final = 3_600
 
 
-def make_wallet(config: Config, pool: Pool | None, secret: str) -> AuditedWallet:
-    """The wallet that ``wallet.mode`` names; one over HTTP has to be closed."""
+def make_wallet(
+    config: Config, pool: Pool | None, secret: str, on_called: Callable[[str, str, float], None] | None = None
+) -> AuditedWallet:
+    """The wallet that ``wallet.mode`` names; one over HTTP has to be closed.
+
+    Args:
+        config: all options.
+        pool: of the wallet in this process.
+        secret: what tokens are signed with.
+        on_called: told of each call: operation, ``ok`` or what went wrong, seconds.
+    """
+    wallet = _made(config, pool, secret)
+    if on_called is not None and not isinstance(wallet, MemoryWallet):
+        wallet.on_called = on_called
+    return wallet
+
+
+def _made(config: Config, pool: Pool | None, secret: str) -> MemoryWallet | HttpWallet | PostgresLedger:
     options = config.wallet
     if options.mode == "memory":
         log.warning("wallet_in_memory", means="balances are a fake, and forgotten when the engine stops")

@@ -110,11 +110,9 @@ class RedisLimits:
         self._settings = settings
         self._local = LocalLimits(limits, clock) if clock else LocalLimits(limits)
         self._clock = clock
-        self._limits: dict[str, tuple[RateLimit, int]] = {}
-        for name, limit in limits.by_name().items():
-            if limit.rate_per_s:
-                interval_us = max(1, round(1e6 / limit.rate_per_s))
-                self._limits[name] = RateLimit(1e6 / interval_us, limit.burst), interval_us
+        self._limits = _intervals(limits)
+        #: Those, and of such as were turned off meanwhile the last terms, by which what waits is still judged.
+        self._terms = self._limits
         timeout_s = settings.timeout_ms / 1000
         self._redis: Redis = Redis.from_url(
             settings.url,
@@ -127,6 +125,12 @@ class RedisLimits:
         self._waiting: deque[_Waiting] = deque()
         self._calling: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+
+    def set_limits(self, settings: LimitSettings) -> None:
+        """Have other limits from now on; see ``edge.limits.RateLimits``."""
+        self._local.set_limits(settings)
+        self._limits = _intervals(settings)
+        self._terms = self._terms | self._limits
 
     async def start(self) -> None:
         """See whether Redis answers; if not, go on without it."""
@@ -190,10 +194,7 @@ class RedisLimits:
             answers = iter(full_in_us)
             for waiting in batch:
                 waiting.answer(
-                    [
-                        judge(self._limits[demand.name][0], next(answers) / 1e6, demand.cost)
-                        for demand in waiting.demands
-                    ]
+                    [judge(self._terms[demand.name][0], next(answers) / 1e6, demand.cost) for demand in waiting.demands]
                 )
 
     async def _ask(self, batch: list[_Waiting]) -> list[int]:
@@ -202,7 +203,7 @@ class RedisLimits:
         for waiting in batch:
             arguments.append(len(waiting.demands))
             for name, caller, cost in waiting.demands:
-                limit, interval_us = self._limits[name]
+                limit, interval_us = self._terms[name]
                 keys.append(f"{self._settings.key_prefix}{name}:{caller}")
                 arguments += (interval_us, _ANY_US if waiting.forced else interval_us * limit.burst, cost)
         async with asyncio.timeout(self._settings.timeout_ms / 1000):
@@ -237,3 +238,13 @@ class RedisLimits:
     async def _reach(self) -> None:
         async with asyncio.timeout(self._settings.timeout_ms / 1000):
             await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
+
+
+def _intervals(limits: LimitSettings) -> dict[str, tuple[RateLimit, int]]:
+    """The limits that are not off, with their whole microseconds a request."""
+    found = {}
+    for name, limit in limits.by_name().items():
+        if limit.rate_per_s:
+            interval_us = max(1, round(1e6 / limit.rate_per_s))
+            found[name] = RateLimit(1e6 / interval_us, limit.burst), interval_us
+    return found

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 import click
 
 from trade_engine.bootstrap.attached import attached_url
@@ -11,6 +10,7 @@ from trade_engine.cli.options import asynchronous, config_option, configure, dat
 from trade_engine.cli.output import show
 from trade_engine.edge.times import show_time
 from trade_engine.storage.clock_acceptances import accept_clock
+from trade_engine.storage.reach import connect
 
 _ACTOR: Final = "command line"
 
@@ -31,7 +31,7 @@ async def accept(reason: str, data_dir: Path, config_file: Path | None, *, as_js
     if not 0 < len(reason) <= 500:
         raise click.UsageError("--reason has 1 to 500 characters")
     async with attached_url(configure(config_file), data_dir) as url:
-        connection = await asyncpg.connect(url)
+        connection = await connect(url)
         try:
             accepted = await accept_clock(connection, _ACTOR, reason)
             machine = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT")

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import click
 
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
 from trade_engine.storage.migrate import Migration, down, load_migrations, migrations_of_wallet, status, up
+from trade_engine.storage.reach import connect
 from trade_engine.storage.types import Connection
 
 
@@ -35,7 +35,7 @@ async def _connected(
             url = config.wallet.database_url
         else:
             url = await stack.enter_async_context(attached_url(config, data_dir))
-        connection = await asyncpg.connect(url)
+        connection = await connect(url)
         try:
             yield connection, await migrations_of_wallet(connection) if wallet else load_migrations()
         finally:
@@ -44,17 +44,27 @@ async def _connected(
 
 @migrate.command("up")
 @click.option("--to", "target", type=int, help="Stop after this version; default: all.")
+@click.option("--beside", is_flag=True, help="Also into a database that holds tables of others.")
 @wallet_option
 @data_dir_option
 @config_option
 @json_option
 @asynchronous
 async def up_command(
-    target: int | None, data_dir: Path, config_file: Path | None, *, wallet: bool, as_json: bool
+    target: int | None,
+    data_dir: Path,
+    config_file: Path | None,
+    *,
+    wallet: bool,
+    beside: bool,
+    as_json: bool,
 ) -> None:
-    """Carry out every migration that has not run yet."""
+    """Carry out every migration that has not run yet.
+
+    A database that is not empty, and holds nothing of the engine's, is refused.
+    """
     async with _connected(config_file, data_dir, wallet=wallet) as (connection, migrations):
-        done = await up(connection, migrations, target)
+        done = await up(connection, migrations, target, beside=beside)
     show({"applied": [migration.label for migration in done]}, as_json=as_json)
 
 

@@ -11,7 +11,7 @@ import asyncpg
 import click
 
 from trade_engine.bench.errors import BenchError
-from trade_engine.config import Config, ConfigError, load_config
+from trade_engine.config import Config, ConfigError, Loaded, load
 from trade_engine.domain.errors import EngineError
 from trade_engine.domain.ids import canonical_uuid
 from trade_engine.storage.errors import StorageError
@@ -27,10 +27,17 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("data"),
     show_default=True,
+    envvar="TRADE_ENGINE_DATA_DIR",
+    show_envvar=True,
     help="Where the embedded database and secrets live.",
 )
 config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="YAML file with options."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="TRADE_ENGINE_CONFIG",
+    show_envvar=True,
+    help="YAML file with options.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -45,9 +52,17 @@ def archive_folder(given: Path | None, config: Config, data_dir: Path) -> Path:
     return given or (Path(configured) if configured else data_dir / "archive")
 
 
-def configure(config_file: Path | None, **flags: Any) -> Config:
+def configured(config_file: Path | None, **flags: Any) -> Loaded:
     """Read the configuration; flags with dots written as double underscores (``server__http_port``)."""
-    return load_config(config_file, {key.replace("__", "."): value for key, value in flags.items()})
+    return load(config_file, {key.replace("__", "."): value for key, value in flags.items()})
+
+
+def configure(config_file: Path | None, **flags: Any) -> Config:
+    """As ``configured``; what is odd about where it came from is said on standard error."""
+    loaded = configured(config_file, **flags)
+    for note in loaded.notes:
+        click.echo(f"note: {note}", err=True)
+    return loaded.config
 
 
 def user_id_of(user: str) -> str:

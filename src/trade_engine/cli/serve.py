@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Final
 
 import click
+import structlog
 import uvloop
 
-from trade_engine.cli.options import config_option, configure, data_dir_option, explained, user_id_of
+from trade_engine.cli.log_lines import begin_log, fail, logged
+from trade_engine.cli.options import config_option, configured, data_dir_option, explained, user_id_of
+from trade_engine.config import Loaded
 from trade_engine.domain.scale import UNIT
-from trade_engine.ops.logging import configure_logging
 from trade_engine.ops.supervisor import Supervisor
 from trade_engine.roles.all import TradeEngine
 from trade_engine.sequencer.failpoints import Failpoints
+
+log = structlog.get_logger(__name__)
 
 _DEMO_USERS: Final = ("alice", "bob")
 _DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
@@ -52,12 +56,15 @@ def serve(
 
     While another engine writes to the same database it stands by; superseded by another, it ends with status 75.
     """
-    with explained():
-        config = configure(
-            config_file, server__host=host, server__http_port=port, server__websocket_port=websocket_port
+
+    def read() -> Loaded:
+        return configured(config_file, server__host=host, server__http_port=port, server__websocket_port=websocket_port)
+
+    with logged(), explained():
+        config = begin_log(read(), "all")
+        engine = TradeEngine(
+            config, data_dir, Failpoints(failpoints), take_over=take_over, reread=lambda: read().config
         )
-        configure_logging(config.logging.level, config.logging.format, config.logging.repeat_s)
-        engine = TradeEngine(config, data_dir, Failpoints(failpoints), take_over=take_over)
         uvloop.run(_serve(engine, demo=demo))
 
 
@@ -65,13 +72,19 @@ async def _serve(engine: TradeEngine, *, demo: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, engine.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, engine.reloader.reload_soon, engine.supervisor)
     started = False
     try:
         started = await _started(engine, demo=demo)
         if started:
-            click.echo(_welcome(engine, demo=demo), err=not sys.stdout.isatty())
+            log.info(
+                "ready", http_port=engine.api.port, websocket_port=engine.websocket.port, core=engine.book_kind,
+                markets=len(engine.markets), epoch=engine.epoch,
+            )  # fmt: skip
+            if demo or sys.stdout.isatty():
+                click.echo(_welcome(engine, demo=demo))
             await engine.stopping.wait()
-        click.echo("stopping", err=True)
+        log.info("stopping")
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await engine.stop()
@@ -97,8 +110,7 @@ async def _started(engine: TradeEngine, *, demo: bool) -> bool:
 
 def _exit_if_it_had_to_end(supervisor: Supervisor) -> None:
     if supervisor.reason is not None:
-        click.echo(f"Error: {supervisor.reason}", err=True)
-        sys.exit(supervisor.status)
+        fail(supervisor.reason, supervisor.status)
 
 
 async def fund_demo_users(engine: TradeEngine) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import asyncpg
 import click
 import msgspec
 
@@ -19,6 +18,7 @@ from trade_engine.cli.options import (
 from trade_engine.cli.output import progress, show
 from trade_engine.matching.books import new_book
 from trade_engine.sequencer.verify import check_files, verify
+from trade_engine.storage.reach import connect
 
 
 @click.command("verify")
@@ -42,7 +42,7 @@ async def verify_command(
     """Check the journal's chain, the books' state, every order, every trade and the ledger; exit 1 on a difference."""
     config = configure(config_file)
     async with attached_url(config, data_dir) as url:
-        connection = await asyncpg.connect(url)
+        connection = await connect(url)
         try:
             with progress("replaying batches") as meter:
                 report = await verify(

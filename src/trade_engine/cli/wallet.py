@@ -8,26 +8,30 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 import click
+import structlog
 import uvloop
 
 from trade_engine.bootstrap.attached import attached_url, embedded_settings
 from trade_engine.bootstrap.keys import jwt_secret
+from trade_engine.cli.log_lines import begin_log, logged
 from trade_engine.cli.options import (
     asynchronous,
     config_option,
     configure,
+    configured,
     data_dir_option,
     explained,
     json_option,
 )
 from trade_engine.cli.output import show
 from trade_engine.config import Config
-from trade_engine.ops.logging import configure_logging
 from trade_engine.roles.wallet import WalletService
+from trade_engine.storage.reach import connect
 from trade_engine.storage.types import Connection
 from trade_engine.wallet.fence import FenceRefused, read_fence, set_fence
+
+log = structlog.get_logger(__name__)
 
 _ACTOR: Final = "command line"
 _EPOCH_MAX: Final = 9_007_199_254_740_991
@@ -45,9 +49,8 @@ def wallet_command(
     """Run the wallet service until SIGINT or SIGTERM; or, by a command, look after the wallet."""
     if context.invoked_subcommand is not None:
         return
-    with explained():
-        config = configure(config_file, wallet__host=host, wallet__port=port)
-        configure_logging(config.logging.level, config.logging.format, config.logging.repeat_s)
+    with logged(), explained():
+        config = begin_log(configured(config_file, wallet__host=host, wallet__port=port), "wallet")
         secret = jwt_secret(config, data_dir)
         service = WalletService(config, data_dir, embedded_settings(config), secret)
         uvloop.run(_serve(service, config.wallet.host))
@@ -67,7 +70,9 @@ async def _serve(service: WalletService, host: str) -> None:
             "  Ctrl-C stops it.",
             "",
         )
-        click.echo("\n".join(lines), err=not sys.stdout.isatty())
+        log.info("ready", port=port)
+        if sys.stdout.isatty():
+            click.echo("\n".join(lines))
         await stopping.wait()
     finally:
         await service.stop()
@@ -104,8 +109,10 @@ async def fence_command(
 async def _database(config: Config, data_dir: Path) -> AsyncIterator[Connection]:
     """A connection to the wallet's database."""
     async with contextlib.AsyncExitStack() as stack:
-        url = config.wallet.database_url or await stack.enter_async_context(attached_url(config, data_dir))
-        connection = await asyncpg.connect(url)
+        url = config.wallet.database_url
+        if url is None:
+            url = await stack.enter_async_context(attached_url(config, data_dir))
+        connection = await connect(url)
         try:
             yield connection
         finally:

@@ -16,6 +16,7 @@ BookChoice = Literal["auto", "native", "reference"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 Decimal = Annotated[str, Meta(pattern=whole(r"(0|[1-9][0-9]*)(\.[0-9]{1,8})?"))]
+SessionEnd = Annotated[str, Meta(pattern=whole(r"([01][0-9]|2[0-3]):[0-5][0-9]"))]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,9 +75,22 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
 
     url: Annotated[str | None, Meta(description="postgresql://user:password@host/name; empty: embedded")] = None
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    host: Annotated[str | None, Meta(description="instead of the url, in parts: machine, or folder of a socket")] = None
+    port: Annotated[Port | None, Meta(description="its port; default: 5432")] = None
+    name: Annotated[str | None, Meta(description="name of the database; default: trade_engine")] = None
+    user: Annotated[str | None, Meta(description="who logs in; default: trade_engine")] = None
+    password: Annotated[str | None, Meta(description="the user's password, also beside a url without one")] = None
+    password_file: Annotated[str | None, Meta(description="file that holds the password, instead of it")] = None
     direct_url: Annotated[str | None, Meta(description="the writer's, past any pooler; default: url")] = None
     direct_url_file: Annotated[str | None, Meta(description="file that holds the direct_url, instead of it")] = None
     max_open_conns: Annotated[Count, Meta(description="connections of the engine itself: admission, settlement")] = 12
+    max_idle_conns: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="connections of each pool that are kept although nobody needs them")
+    ] = 1
+    conn_max_lifetime_s: Annotated[
+        float, Meta(ge=0, le=604_800, description="a connection that has rested for so long is closed; 0: never")
+    ] = 3_600
+    log_queries: Annotated[bool, Meta(description="one line a statement; never its values")] = False
     wallet_conns: Annotated[Count, Meta(description="connections of the wallet in this process")] = 8
     history_conns: Annotated[Count, Meta(description="connections for what users read")] = 6
     history_timeout_s: Annotated[Seconds, Meta(description="longest that such reading may take")] = 5
@@ -118,6 +132,12 @@ class RedisSection(Section, frozen=True, kw_only=True):
 
     url: Annotated[RedisUrl | None, Meta(description="redis://:password@host:6379/0; empty: not used")] = None
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    host: Annotated[str | None, Meta(description="instead of the url, in parts: the machine")] = None
+    port: Annotated[Port | None, Meta(description="its port; default: 6379")] = None
+    name: Annotated[str | None, Meta(description="number of the database; default: 0")] = None
+    user: Annotated[str | None, Meta(description="who logs in; default: nobody by name")] = None
+    password: Annotated[str | None, Meta(description="the password, also beside a url without one")] = None
+    password_file: Annotated[str | None, Meta(description="file that holds the password, instead of it")] = None
     pool_size: Annotated[Count, Meta(description="connections at most")] = 100
     max_retries: Annotated[int, Meta(ge=0, le=10, description="repeats of a call within its time")] = 3
     timeout_ms: Annotated[
@@ -202,6 +222,10 @@ class MatchingSection(Section, frozen=True, kw_only=True):
 
     book: Annotated[BookChoice, Meta(description="auto, native or reference: which core")] = "auto"
     markets: Annotated[list[MarketSection] | None, Meta(description="default: ten markets against USDT")] = None
+    session_end: Annotated[SessionEnd, Meta(description="when DAY orders end, HH:MM in UTC")] = "00:00"
+    longest_life_days: Annotated[
+        int, Meta(ge=1, le=366, description="no order lives longer; changed, it counts for orders placed from then on")
+    ] = 180
     queue: Annotated[Count, Meta(description="requests that may wait; one more gets 503")] = 10_000
     batch_commands: Annotated[Count, Meta(description="commands after which a batch closes")] = 256
     batch_events: Annotated[Count, Meta(description="events after which a batch closes")] = 5_000
@@ -263,6 +287,11 @@ class MonitoringSection(Section, frozen=True, kw_only=True):
     """monitoring: what can be watched."""
 
     prometheus_enabled: Annotated[bool, Meta(description="serve GET /metrics on server.metrics_port")] = True
+    jaeger_enabled: Annotated[bool, Meta(description="send traces to Jaeger, or any collector of OTLP")] = False
+    jaeger_endpoint: Annotated[HttpUrl, Meta(description="where it takes OTLP over HTTP")] = (
+        "http://127.0.0.1:4318/v1/traces"
+    )
+    trace_ratio: Annotated[float, Meta(ge=0, le=1, description="share of requests that is traced")] = 0.01
 
 
 class LoggingSection(Section, frozen=True, kw_only=True):
@@ -270,7 +299,12 @@ class LoggingSection(Section, frozen=True, kw_only=True):
 
     level: Annotated[LogLevel, Meta(description="debug, info, warning or error: least level shown")] = "info"
     format: Annotated[LogFormat, Meta(description="json, or console for people")] = "json"
-    access: Annotated[bool, Meta(description="one line a request")] = False
+    output: Annotated[str, Meta(description="stderr, stdout, or a file, which is opened again at each SIGHUP")] = (
+        "stderr"
+    )
+    access: Annotated[
+        bool | None, Meta(description="one line a request; default: with format json, and not with console")
+    ] = None
     repeat_s: Annotated[
         float, Meta(ge=0, le=86_400, description="equal warnings and errors are told of once in so long; 0: all are")
     ] = 10
@@ -293,3 +327,9 @@ class Config(Section, frozen=True, kw_only=True):
     rate_limit: RateLimitSection = RateLimitSection()
     logging: LoggingSection = LoggingSection()
     monitoring: MonitoringSection = MonitoringSection()
+
+
+def section_of(name: str) -> type[Section]:
+    """The section of that name; all options together if there is none."""
+    kind = Config.__annotations__.get(name)
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else Config

@@ -41,3 +41,8 @@ def canonical_uuid(text: str) -> str | None:
     """``text`` as a canonical UUID, or None if it is none."""
     lowered = text.lower()
     return lowered if _CANONICAL.fullmatch(lowered) else None
+
+
+def time_of(uuid: str) -> int:
+    """When a UUIDv7 was made, in milliseconds since 1970."""
+    return int(uuid[:8] + uuid[9:13], 16)

@@ -20,6 +20,10 @@ class AtOnce:
         self._running: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
+    def set_most(self, most: int) -> None:
+        """Let each caller have so many from now on; what is under way goes on."""
+        self._most = most
+
     def __len__(self) -> int:
         """Callers with something under way."""
         return len(self._running)

@@ -63,6 +63,9 @@ class RateLimits(Protocol):
     def condition(self) -> str:
         """``ok``, ``degraded`` or ``not used``: how Redis is, for readiness."""
 
+    def set_limits(self, settings: LimitSettings) -> None:
+        """Have other limits from now on; what was counted stays counted."""
+
     async def start(self) -> None:
         """Open what they are counted with; goes on without it if it is away."""
 
@@ -143,6 +146,12 @@ class LocalLimits:
         if rate_per_s:
             now, known = self._clock(), self._full_at[name]
             self._remember(known, caller, max(now, known.get(caller, 0.0)) + cost / rate_per_s, now)
+
+    def set_limits(self, settings: LimitSettings) -> None:
+        """Have other limits from now on; see ``RateLimits``."""
+        limits = settings.by_name()
+        check_limits(limits, settings.max_callers)
+        self._limits = limits
 
     def condition(self) -> str:
         """There is no Redis."""

@@ -1,6 +1,6 @@
 """What the API tells whoever counts: one word a request.  The API itself counts nothing."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Meter(Protocol):
@@ -11,6 +11,13 @@ class Meter(Protocol):
 
     def placed(self, symbol: str, seconds: float) -> None:
         """An order was placed, over REST or WebSocket, in so many seconds."""
+
+
+class Access(Protocol):
+    """Writes one line a request."""
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """A request was answered: what is known of it."""
 
 
 class NoMeter:

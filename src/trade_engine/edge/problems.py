@@ -75,6 +75,7 @@ CODES: Final[dict[str, Meaning]] = {
     "INVALID_DISPLAY_QUANTITY": Meaning(400, "the display quantity does not fit the order"),
     "INVALID_EXPIRY": Meaning(400, "expires_at is missing, not wanted, or not a future time"),
     "INVALID_FLAGS": Meaning(400, "the order's options contradict each other"),
+    "CONFIG_INVALID": Meaning(400, "the configuration is wrong; nothing was changed"),
     "INVALID_REASON": Meaning(400, "the reason is missing or too long"),
     "INVALID_CLIENT_ORDER_ID": Meaning(400, "the client order id is not 1 to 100 printable characters"),
     "INVALID_BATCH": Meaning(400, "the batch has no orders, or more than pass at once"),

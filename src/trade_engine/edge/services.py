@@ -9,7 +9,7 @@ from trade_engine.edge.balances import Balances, Pending
 from trade_engine.edge.caller import Callers
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.markets import Markets
-from trade_engine.edge.meter import Meter, NoMeter
+from trade_engine.edge.meter import Access, Meter, NoMeter
 from trade_engine.edge.settings import ApiSettings
 from trade_engine.edge.trading import Desk
 from trade_engine.sequencer.ports import MarketReader, Operations, Trading
@@ -36,11 +36,14 @@ class Services:
         meter: Meter | None = None,
         authenticator: Authenticator | None = None,
         rabbitmq: Callable[[], str] = lambda: "not used",
+        access: Access | None = None,
     ) -> None:
         self.callers = Callers(
             authenticator or Authenticator(verifier), limits, settings.queries_at_once, settings.public_at_once
         )
         self.meter = meter or NoMeter()
+        #: Told of each request, if anybody wants to know.
+        self.access = access
         #: ``ok``, or what is wrong with the database, as far as it is known now.
         self.database = database
         #: ``ok``, ``down`` and why, or ``not used``.

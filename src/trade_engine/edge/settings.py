@@ -57,8 +57,6 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Requests of a user, or without one of an address, that read the database and are under way.
     queries_at_once: int = 4
     public_at_once: int = 16
-    #: One line a request in the log.
-    access_log: bool = False
     #: Mounts ``POST /api/v1/echo``, which benchmarks compare orders with.
     echo_route: bool = False
 

@@ -70,11 +70,15 @@ class Paces:
     """How far each address is ahead of its pace (the generic cell rate algorithm, as a debt)."""
 
     def __init__(self, pace: Pace, max_addresses: int, clock: Callable[[], float]) -> None:
-        self._interval_s = 1 / pace.per_s if pace.per_s else 0.0
-        self._room_s = pace.burst * self._interval_s
+        self.set_pace(pace)
         self._max = max_addresses
         self._clock = clock
         self._paid_at: dict[str, float] = {}
+
+    def set_pace(self, pace: Pace) -> None:
+        """Have another pace from now on; what is owed stays owed."""
+        self._interval_s = 1 / pace.per_s if pace.per_s else 0.0
+        self._room_s = pace.burst * self._interval_s
 
     def __len__(self) -> int:
         """Addresses remembered."""

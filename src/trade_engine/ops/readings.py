@@ -16,6 +16,11 @@ from trade_engine.settlement.worker import SettlementWorker
 ENGINE_UP: Final = "1 while the engine takes orders."
 
 
+#: Levels of a side whose quantity is told of.
+_LEVELS: Final = 20
+_DEPTH: Final = "Quantity of the best 20 levels of a side, in the base asset."
+
+
 class StreamCounts(Protocol):
     """What the WebSocket has handed out."""
 
@@ -29,6 +34,7 @@ def read_engine(engine: Engine) -> Iterator[Reading]:
     sequencer = engine.sequencer
     yield Reading("engine_up", ENGINE_UP, float(sequencer.obstacle is None))
     yield Reading("engine_queue_depth", "Requests that wait for the writer.", sequencer.waiting)
+    yield Reading("engine_admission_waiting", "Orders that wait for admission.", engine.admission.waiting)
     yield Reading("engine_batch_size", "Commands of the last batch.", sequencer.last_batch)
     yield Reading("engine_pending_releases", "Reservations to give back with a commit.", len(sequencer.releases))
     yield Reading("engine_unknown_reserves", "Reserves of unknown outcome.", len(engine.unknown_reserves))
@@ -55,6 +61,10 @@ def _books(views: dict[int, PublicMarket]) -> Iterator[Reading]:
         bid, ask = view.depth.best(Side.BUY), view.depth.best(Side.SELL)
         levels = view.depth.count(Side.BUY) + view.depth.count(Side.SELL)
         yield Reading("order_book_levels", "Price levels of the book.", levels, label)
+        for side in Side:
+            lots = sum(level[1] for level in view.depth.levels(side, _LEVELS))
+            depth = lots * view.market.lot_size / UNIT
+            yield Reading("order_book_depth", _DEPTH, depth, label, also=("side", side.name))
         if bid and ask:
             spread = (ask - bid) * view.market.tick_size / UNIT
             yield Reading("order_book_spread", "Best ask less best bid, in the quote asset.", spread, label)

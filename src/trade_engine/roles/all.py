@@ -27,10 +27,13 @@ from trade_engine.bootstrap.api import (
     make_limits,
     make_verifier,
     server_settings,
+    start_access_log,
 )
-from trade_engine.bootstrap.database import before_writing, maintenance_of, start_database
+from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
 from trade_engine.bootstrap.keys import encryption_key, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
+from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
+from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
@@ -61,19 +64,20 @@ from trade_engine.ops.readings import (
     read_streams,
 )
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Supervisor
+from trade_engine.ops.surroundings import BacklogCount, read_redis, read_surroundings, read_wallet
 from trade_engine.ops.watchdog import Watchdog
+from trade_engine.sequencer.admission import DAY_US
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.clock_watch import ClockWatch
 from trade_engine.sequencer.engine import Engine, EngineSettings
 from trade_engine.sequencer.failpoints import Failpoints
 from trade_engine.sequencer.pipeline import SequencerLimits
-from trade_engine.sequencer.store.postgres import PostgresStore
 from trade_engine.settlement.comparison import Excess, compare_reservations
 from trade_engine.settlement.dead_letters import DeadLetters
 from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.reconcile import excess_reservations
 from trade_engine.settlement.reconciler import Reconciler, earlier_excess
-from trade_engine.settlement.worker import SettlementSettings, SettlementWorker
+from trade_engine.settlement.worker import MarkedTrade, SettlementSettings, SettlementWorker
 from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection
@@ -95,11 +99,19 @@ class TradeEngine:
         config: all options.
         data_dir: the embedded database and secrets live here; must exist unless the database has a url.
         take_over: do not stand by for an engine that writes now.
+        reread: reads the configuration again; without it a reload changes nothing.
     """
 
     def __init__(
-        self, config: Config, data_dir: Path, failpoints: Failpoints | None = None, *, take_over: bool = False
+        self,
+        config: Config,
+        data_dir: Path,
+        failpoints: Failpoints | None = None,
+        *,
+        take_over: bool = False,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
+        self.reloader = Reloader(config, reread or (lambda: config))
         self._take_over = take_over
         self.config = config
         self.data_dir = data_dir
@@ -113,10 +125,13 @@ class TradeEngine:
         self.streams: StreamServer | None = None
         self.relay: Relay | None = None
         self._read_relay: Callable[[], Iterable[Reading]] = tuple
+        self.limits: RateLimits | None = None
         self.metrics = Metrics(self._readings)
+        self._stack = contextlib.AsyncExitStack()
+        self.traces = start_traces(config, self._stack)
+        self.clock.on_timed = self._timed = timed_by(self.metrics.timed, self.traces)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
-        self._stack = contextlib.AsyncExitStack()
         self.supervisor = Supervisor()
         #: Runs a task of the engine's own, which ends when the engine stops.
         self._run = partial(self.supervisor.start, stack=self._stack)
@@ -152,12 +167,13 @@ class TradeEngine:
         self.database_urls = database.url, database.direct_url
         self._wallet_pool, self._history_pool = database.wallet_pool, database.history_pool
         self.probe, self._default_rows = database.probe, database.default_rows
+        self.backlog = BacklogCount(database.pool)
         self.tenure = Tenure(self.config, database.direct_url, self.data_dir, self._stack)
         self._writer = self.tenure.writer
 
     def _start_wallet_and_settlement(self) -> None:
         settlement = self.config.settlement
-        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret)
+        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called)
         self._stack.push_async_callback(self.wallet.aclose)
         self.settlement = SettlementWorker(
             self.pool,
@@ -171,11 +187,15 @@ class TradeEngine:
             ),
             clock_us=self.clock.unbroken_us,
             chance=random.random,
-            on_settled=lambda settled: self._moved(
-                user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id)
-            ),
+            on_settled=self._settled,
             on_released=self._moved,
         )
+
+    def _settled(self, settled: Sequence[MarkedTrade]) -> None:
+        self.metrics.settled(settled)
+        if self.traces is not None:
+            self.traces.settled(settled)
+        self._moved(user for done in settled for user in (done.trade.buyer_user_id, done.trade.seller_user_id))
 
     def _moved(self, users: Iterable[str]) -> None:
         if self.streams is not None:
@@ -194,13 +214,18 @@ class TradeEngine:
             answer_within_s=min(_ANSWER_WITHIN_S, server.request_timeout_s / 2),
         )
         self.engine = Engine(
-            PostgresStore(self._writer, self.pool, self._history_pool, self.config.database.read_timeout_s),
+            TimedStore(self._writer, self.pool, self._history_pool, self.config.database.read_timeout_s, self._timed),
             self.wallet,
             self.clock,
             self.markets,
             self.new_book,
             self.failpoints,
-            EngineSettings(limits=limits, with_cancels=self.config.wallet.mode != "http"),
+            EngineSettings(
+                limits=limits,
+                with_cancels=self.config.wallet.mode != "http",
+                session_end_us=session_end_us(self.config),
+                longest_life_us=matching.longest_life_days * DAY_US,
+            ),
             earlier_excess=self._earlier_excess,
             excess=self._excess,
             unwell=self._unwell,
@@ -221,12 +246,15 @@ class TradeEngine:
         self._stack.callback(self.settlement.stop)
         self.dead_letters = DeadLetters(self.pool, self.wallet)
         self.reconciler = Reconciler(self.pool, self.wallet, self.clock.unbroken_us)
+        self._run("backlog", self.backlog.keep_running)
         self._run("reconciliation", partial(self.reconciler.keep_running, self.config.settlement.reconcile_every_s))
         maintenance = await maintenance_of(self.config, self.database_urls, self.data_dir, self._stack)
         if maintenance is not None:
             self._run("maintenance", maintenance.keep_running)
         self.engine.publisher.add("settlement", self.settlement)
         self.engine.publisher.add("metrics", self.metrics)
+        if self.traces is not None:
+            self.engine.publisher.add("traces", self.traces)
         await self._start_relay()
 
     async def _start_relay(self) -> None:
@@ -271,6 +299,8 @@ class TradeEngine:
 
     async def _start_api(self) -> None:
         authenticator, options = self._start_authenticator(), self.config.database
+        access = start_access_log(self.config, self._stack)
+        self.limits = limits = await self._start_limits()
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -278,15 +308,17 @@ class TradeEngine:
             self.wallet,
             Queries(self._history_pool, options.history_timeout_s, behind_pooler=options.behind_pooler),
             authenticator.tokens,
-            await self._start_limits(),
+            limits,
             api_settings(self.config),
             lambda user_id: pending_proceeds(self._history_pool, user_id),
-            BackOffice(self.pool, self.dead_letters, self.reconciler),
+            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload),
             self.probe.condition,
             self.metrics,
             authenticator,
+            access=access if self.traces is None else self.traces.over(access),
             rabbitmq=lambda: self.relay.condition() if self.relay else "not used",
         )
+        self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app = create_app(services)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
@@ -296,6 +328,11 @@ class TradeEngine:
         self._stack.push_async_callback(self._stop_serving)
         self._entrance.app = self.app
         await self._listen()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this engine writes in."""
+        return self._writer.epoch
 
     def _take_ports(self) -> None:
         """Take the ports, so that one that is taken prevents the start before anything is taken over."""
@@ -316,6 +353,8 @@ class TradeEngine:
     def _readings(self) -> Iterator[Reading]:
         """What the metrics read at a scrape."""
         yield from self.tenure.readings()
+        pools = {"engine": self.pool, "wallet": self._wallet_pool, "history": self._history_pool}
+        yield from read_surroundings(self.supervisor, self.watchdog, self.probe, pools)
         yield from read_connections(self.api.connections)
         if self.tenure.role in ("starting", "standby"):
             yield Reading("engine_up", ENGINE_UP, 0.0)
@@ -323,8 +362,9 @@ class TradeEngine:
         yield from read_engine(self.engine)
         yield from read_settlement(self.settlement)
         yield from read_partitions(self._default_rows)
-        if self.wallet.condition() is not None:
-            yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
+        yield from self.backlog.readings()
+        yield from read_wallet(self.wallet)
+        yield from read_redis("not used" if self.limits is None else self.limits.condition())
         yield from self._read_relay()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)

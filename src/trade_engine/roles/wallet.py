@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-import asyncpg
-
 from trade_engine import __version__
 from trade_engine.bootstrap.api import make_verifier
 from trade_engine.config import Config
@@ -17,6 +15,7 @@ from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
 from trade_engine.storage.migrate import load_migrations, migrations_of_wallet, require_current, up
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.storage.probe import DatabaseProbe
+from trade_engine.storage.reach import connect
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.http_app import Roles, create_wallet_app
 
@@ -55,7 +54,7 @@ class WalletService:
         if url is None:
             url = await self._stack.enter_async_context(use_embedded(self._data_dir, self._embedded))
         behind_pooler = config.database.behind_pooler
-        connection = await asyncpg.connect(url, statement_cache_size=0 if behind_pooler else 100)
+        connection = await connect(url, statement_cache_size=0 if behind_pooler else 100)
         try:
             own = config.wallet.database_url and config.wallet.database_url != config.database.url
             migrations = await migrations_of_wallet(connection) if own else load_migrations()

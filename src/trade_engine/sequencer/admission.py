@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 _MICRO_BATCH: Final = 128
 #: The loop comes round at least so often, and says that it lives.
 _TURN_S: Final = 1.0
-_DAY_US: Final = 24 * 3600 * 1_000_000
+DAY_US: Final = 24 * 3600 * 1_000_000
 
 
 class AlreadyPlaced(Exception):
@@ -70,7 +70,7 @@ class Admission:
         with_cancels: bool = True,
         queue: int = 10_000,
         session_end_us: int = 0,
-        longest_life_us: int = 180 * _DAY_US,
+        longest_life_us: int = 180 * DAY_US,
         wallet_is_out: Callable[[], bool] = lambda: False,
         on_stale: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -122,6 +122,11 @@ class Admission:
         placing.done.add_done_callback(lambda _: self._in_flight.pop(key, None))
         # Others may wait for the same answer: a caller who leaves must not take it from them.
         return _answer(await asyncio.shield(self._enqueue(placing).done))
+
+    @property
+    def waiting(self) -> int:
+        """Orders that wait, or are being admitted."""
+        return len(self._waiting) + len(self._admitting)
 
     def _enqueue(self, placing: PlaceRequest) -> PlaceRequest:
         self._waiting.append(placing)
@@ -277,7 +282,7 @@ class Admission:
         now = self._clock.now_us()
         longest = now + self._longest_life_us
         if request.time_in_force is TimeInForce.DAY:
-            return now - (now - self._session_end_us) % _DAY_US + _DAY_US
+            return now - (now - self._session_end_us) % DAY_US + DAY_US
         if request.time_in_force is TimeInForce.GTD:
             if request.expires_us <= now:
                 given = request.expires_us

@@ -8,10 +8,13 @@ against one that nobody sets; while the two disagree, no time passes and nothing
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.ids import uuid7
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: How fast the two clocks may drift apart without that being a jump, parts per million.  A wall clock that is slewed
 #: takes the other one along, mostly: what is left is smaller than this.
@@ -62,6 +65,8 @@ class Clock:
         self._random = random
         self._jump_max_us = jump_max_us
         self._steady_us = steady_us
+        #: Told how long each stage took, in seconds.
+        self.on_timed: Callable[[str, float], None] = lambda stage, seconds: None
         self._last_us = 0
         #: Being behind this time has been accepted.
         self._accepted_us = 0
@@ -118,6 +123,14 @@ class Clock:
     def accept_behind(self, time_us: int) -> None:
         """Trust a raw time that is behind stamps until this one."""
         self._accepted_us = max(self._accepted_us, time_us)
+
+    def timed(self, stage: str, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call something, and tell how long it took."""
+        started_s = time.perf_counter()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self.on_timed(stage, time.perf_counter() - started_s)
 
     def order_id(self) -> str:
         """A new UUIDv7: now, the microsecond in its high part, and 62 random bits."""

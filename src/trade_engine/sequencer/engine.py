@@ -14,7 +14,7 @@ import structlog
 from trade_engine.domain.enums import Side
 from trade_engine.domain.market import Market
 from trade_engine.matching.protocol import Book, Level
-from trade_engine.sequencer.admission import Admission
+from trade_engine.sequencer.admission import DAY_US, Admission
 from trade_engine.sequencer.amending import Amender
 from trade_engine.sequencer.candle_store import CandleStore
 from trade_engine.sequencer.clock import Clock
@@ -67,6 +67,10 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     with_cancels: bool = True
     sweep_every_s: float = 300.0
     sweep_again_s: float = 3.0
+    #: When a day ends, in microseconds after 00:00 UTC.
+    session_end_us: int = 0
+    #: No order lives longer.
+    longest_life_us: int = 180 * DAY_US
 
 
 class Engine:
@@ -121,6 +125,8 @@ class Engine:
             failpoints,
             with_cancels=settings.with_cancels,
             queue=limits.queue,
+            session_end_us=settings.session_end_us,
+            longest_life_us=settings.longest_life_us,
             wallet_is_out=wallet_is_out,
             on_stale=on_doubt,
         )
@@ -162,6 +168,10 @@ class Engine:
             await asyncio.wait([done], timeout=0.2)
         if done.done():
             await done
+
+    def reconfigure(self, markets: Sequence[Market]) -> None:
+        """Have these be the configured markets whenever memory is built; ``operations`` changes those that run."""
+        self._markets = markets
 
     async def stop(self) -> None:
         """Finish the batch under way, refuse what waits; ``run``'s owner ends the tasks afterwards."""

@@ -68,6 +68,34 @@ class EngineOperations:
         await self._carry_out(MarketRequest(changed))
         return changed
 
+    async def configure_market(self, market: Market) -> bool:
+        """List or change a market as the configuration says, which goes on to speak for it; whether it changed.
+
+        Raises:
+            Refused: MARKET_MANAGED, it was listed or changed by an operator; MARKET_FIXED, its tick or lot differs.
+        """
+        known = self._sequencer.memory.market(market.symbol)
+        if known is None:
+            try:
+                listed = await self._store.insert_market(market, managed=False)
+            except StoreError as error:
+                raise _away() from error
+            await self._carry_out(MarketRequest(listed))
+            return True
+        wanted = msgspec.structs.replace(market, market_id=known.market_id, state=known.state)
+        if wanted == known:
+            return False
+        if (wanted.tick_size, wanted.lot_size) != (known.tick_size, known.lot_size):
+            raise Refused("MARKET_FIXED", "tick_size and lot_size of a market cannot be changed", field="tick_size")
+        try:
+            if market.symbol in await self._store.managed_markets():
+                raise Refused("MARKET_MANAGED", "it was listed or changed over the admin API, which goes on to rule it")
+            await self._store.update_market(wanted, managed=False)
+        except StoreError as error:
+            raise _away() from error
+        await self._carry_out(MarketRequest(wanted))
+        return True
+
     async def set_market_state(self, symbol: str, state: MarketState) -> None:
         """Open, halt or close a market; returns after the commit."""
         await self._carry_out(StateRequest(self._market(symbol).market_id, state))

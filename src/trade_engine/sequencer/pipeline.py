@@ -327,7 +327,7 @@ class Sequencer:
         time_us = self._stamped_us = self._clock.now_us()
         stamp = Stamp(time_us, self._store.epoch, self.candles_stored)
         try:
-            matched = match(self.memory, part, stamp, self._limits.batch_events)
+            matched = self._clock.timed("match", match, self.memory, part, stamp, self._limits.batch_events)
         except BrokenCommand as broken:
             log.error("command_broken", error=repr(broken.error), request=type(broken.request).__name__)
             part.requests.remove(broken.request)

@@ -13,10 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import asyncpg
+import structlog
 
 from trade_engine.settlement.instructions import Instruction, InstructionStore, RefusedInstruction
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 from trade_engine.wallet.port import Outcome, Release, SettleTrade, Wallet, WalletUnavailable
+
+log = structlog.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
 _NO_TRADE = Outcome("TRADE_NOT_FOUND", message="the instruction's trade is not there")
@@ -222,6 +225,8 @@ class SettlementWorker:
         await self._until_back(lambda: self._store.refuse(verdicts))
         self.counts.refused += len(verdicts)
         failed = [verdict for verdict in verdicts if verdict.final]
+        for verdict in failed:
+            _tell_dead_letter(verdict)
         self.counts.failed += len(failed)
         self._retry_us = min([self._retry_us, *(verdict.next_us for verdict in verdicts if not verdict.final)])
         trades = [
@@ -269,3 +274,17 @@ class SettlementWorker:
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+def _tell_dead_letter(verdict: RefusedInstruction) -> None:
+    """An operator has to look: whose money it is about, and why it did not move."""
+    instruction, work = verdict.instruction, verdict.instruction.work
+    concerns: dict[str, Any] = {"instruction_id": instruction.instruction_id}
+    if isinstance(work, SettleTrade):
+        concerns |= {
+            "trade_id": work.trade_id, "buyer_order_id": work.buyer_order_id, "seller_order_id": work.seller_order_id,
+            "buyer_user_id": work.buyer_user_id, "seller_user_id": work.seller_user_id,
+        }  # fmt: skip
+    elif work is not None:
+        concerns |= {"order_id": work.order_id, "user_id": work.user_id, "asset": work.asset}
+    log.error("dead_letter", reason=verdict.reason, attempts=verdict.attempts, one_of_a_kind=True, **concerns)

@@ -70,9 +70,9 @@ async def insert_market(connection: AnyConnection | Pool, market: Market, *, man
     return _found(row, market)
 
 
-async def update_market(pool: AnyConnection | Pool, market: Market) -> Record:
-    """Write a market's terms as they were changed while the engine runs; from now on the database speaks for it."""
-    return await _update(pool, market.market_id, market, managed=True)
+async def update_market(pool: AnyConnection | Pool, market: Market, *, managed: bool) -> Record:
+    """Write a market's terms as they were changed while the engine runs; ``managed``: the database speaks for it."""
+    return await _update(pool, market.market_id, market, managed=managed)
 
 
 async def _update(connection: AnyConnection | Pool, market_id: int, market: Market, *, managed: bool) -> Record:

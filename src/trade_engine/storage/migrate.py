@@ -49,6 +49,17 @@ _LEDGER: Final = """
     )
 """
 
+_COLUMNS: Final = (
+    "SELECT attname::TEXT FROM pg_attribute WHERE attrelid = to_regclass('schema_migrations') AND attnum > 0"
+)
+#: Tables and views that belong to no extension.
+_FOREIGN: Final = """
+    SELECT c.oid::REGCLASS::TEXT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 1
+"""
+
 Connection = asyncpg.Connection
 #: What a database is for; None: everything.
 SchemaSet = Literal["wallet"]
@@ -155,12 +166,18 @@ def _read(folder: Traversable) -> tuple[Migration, ...]:
 
 
 async def up(
-    connection: Connection, migrations: Sequence[Migration], target: int | None = None
+    connection: Connection, migrations: Sequence[Migration], target: int | None = None, *, beside: bool = False
 ) -> tuple[Migration, ...]:
     """Carry out what is missing, up to number ``target`` (default: all); what was carried out now.
 
+    Args:
+        connection: to the database.
+        migrations: all of them, in order.
+        target: the last to be carried out.
+        beside: go on where tables of others are, and none of the engine's.
+
     Raises:
-        SchemaError: what ran before is not what these migrations say.
+        SchemaError: what ran before is not what these migrations say, or the database is somebody else's.
         asyncpg.PostgresError: a migration failed; it left no trace, those before it stay.
     """
     done: list[Migration] = []
@@ -168,6 +185,7 @@ async def up(
         if target is not None and migration.version > target:
             break
         async with _locked(connection, migration.up_sql):
+            await _require_ours(connection, beside=beside)
             applied = await _known(connection, migrations)
             if migration.version in applied:
                 continue
@@ -275,6 +293,22 @@ async def _known(connection: Connection, migrations: Sequence[Migration]) -> dic
     applied = await _applied(connection)
     _compare(applied, migrations)
     return applied
+
+
+async def _require_ours(connection: Connection, *, beside: bool) -> None:
+    """Refuse a database that holds something, and nothing of the engine's: it may be somebody else's."""
+    columns = {row[0] for row in await connection.fetch(_COLUMNS)}
+    if columns >= {"version", "name", "checksum", "applied_at"}:
+        return
+    if columns:
+        raise SchemaError("table schema_migrations is another program's: give the engine a database of its own")
+    found = [] if beside else await connection.fetch(_FOREIGN)
+    if found:
+        name = await connection.fetchval("SELECT current_database()")
+        raise SchemaError(
+            f"the database {name} is not empty and has no schema of the engine's: {len(found)} tables and views, such"
+            f" as {found[0][0]}; give the engine a database of its own (`migrate up --beside` goes on all the same)"
+        )
 
 
 async def _applied(connection: Connection) -> dict[int, _Applied]:

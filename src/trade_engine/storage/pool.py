@@ -29,7 +29,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_open: int = 10
     #: Connections kept when idle.
     min_open: int = 1
-    #: An idle connection is closed after this; 0 never.
+    #: A connection that has rested for so long is closed; 0 never.
     idle_lifetime_s: float = 3600.0
     #: A statement that takes longer is cancelled; 0 never.
     statement_timeout_s: float = 30.0
@@ -99,5 +99,5 @@ async def reachable(pool: asyncpg.Pool, *, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
             return bool(await pool.fetchval("SELECT 1") == 1)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         return False

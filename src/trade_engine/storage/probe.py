@@ -5,8 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from trade_engine.storage.pool import reachable
 from trade_engine.storage.types import Pool
+
+log = structlog.get_logger(__name__)
 
 _EVERY_S: Final = 1.0
 _TIMEOUT_S: Final = 2.0
@@ -20,10 +24,15 @@ class DatabaseProbe:
     Args:
         pool: for one connection at a time.
         clock: monotonic seconds.
+        place: where the database is, for the log; ``option`` names it.
     """
 
-    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, pool: Pool, clock: Callable[[], float] = time.monotonic, *, place: str = "", option: str = "database.url"
+    ) -> None:
         self._pool = pool
+        self._place = place
+        self._option = option
         self._clock = clock
         self._answers = False
         self._asked_at: float | None = None
@@ -39,6 +48,11 @@ class DatabaseProbe:
     async def look(self) -> None:
         """Ask now."""
         answers = await reachable(self._pool, timeout_s=_TIMEOUT_S)
+        if answers != self._answers or self._asked_at is None:
+            if not answers:
+                log.error("database_unreachable", place=self._place, option=self._option)
+            elif self._asked_at is not None:
+                log.info("database_reachable", place=self._place)
         self._answers, self._asked_at = answers, self._clock()
 
     async def keep_running(self) -> None:

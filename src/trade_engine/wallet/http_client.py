@@ -14,6 +14,7 @@ exponential backoff and jitter.  A circuit breaker spares a wallet that is away.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -106,6 +107,8 @@ class HttpWallet:
         self._base = settings.url.rstrip("/") + wire.PREFIX
         self._session: aiohttp.ClientSession | None = None
         self.breaker = CircuitBreaker(settings.breaker, clock, on_change)
+        #: Told of each call: operation, ``ok`` or an error's name, seconds.
+        self.on_called: Callable[[str, str, float], None] = lambda operation, outcome, seconds: None
         #: Calls by (operation, what became of them): ok, retry, or an error's name.
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -273,25 +276,31 @@ class HttpWallet:
     ) -> Any:
         """Ask once, past the breaker: a ``kind``, or its ``Problem`` if the caller takes refusals."""
         operation = _operation(path)
+        started_s = time.perf_counter()
         if not self.breaker.allows():
-            self.counts[operation, "WalletCircuitOpen"] += 1
+            self._count(operation, "WalletCircuitOpen", started_s)
             raise WalletCircuitOpen("wallet: the circuit breaker is open")
         try:
             answer = await self._exchange(path, body, kind, timeout_s, refusals=refusals)
         except WalletRejectsCaller:
             self.breaker.succeeded()
-            self.counts[operation, "WalletRejectsCaller"] += 1
+            self._count(operation, "WalletRejectsCaller", started_s)
             raise
         except WalletUnavailable as trouble:
             self.breaker.failed()
-            self.counts[operation, type(trouble).__name__] += 1
+            self._count(operation, type(trouble).__name__, started_s)
             raise
         except BaseException:
             self.breaker.abandoned()
             raise
         self.breaker.succeeded()
-        self.counts[operation, "ok"] += 1
+        self._count(operation, "ok", started_s)
         return answer
+
+    def _count(self, operation: str, outcome: str, started_s: float) -> None:
+        self.counts[operation, outcome] += 1
+        name = operation.partition("/")[0].removesuffix("-trade")
+        self.on_called(name, outcome, time.perf_counter() - started_s)
 
     async def _exchange(
         self, path: str, body: msgspec.Struct | None, kind: type[_T], timeout_s: float, *, refusals: bool

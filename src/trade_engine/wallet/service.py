@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -51,6 +52,11 @@ _ROLLED_BACK: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
+#: What calls are named when they are counted.
+_NAMES: Final = {
+    _FENCE: "fence", _RESERVE: "reserve", _RELEASE: "release", _SETTLE: "settle", _FUND: "fund", _BALANCES: "balances",
+    _ENTRIES: "entries",
+}  # fmt: skip
 _INVALID: Final[tuple[Any, ...]] = ("INVALID_AMOUNT", 0, 0)
 _ATTEMPTS_MAX: Final = 5
 #: How long a connection may take to give up a cancelled call before it is dropped.
@@ -72,6 +78,8 @@ class PostgresWallet:
         self._pool = pool
         self._reserve_timeout_s = reserve_timeout_s
         self._timeout_s = timeout_s
+        #: Told of each call: operation, ``ok`` or the name of what went wrong, seconds.
+        self.on_called: Callable[[str, str, float], None] = lambda operation, outcome, seconds: None
         self._fee_accounts = itertools.cycle(FEE_ACCOUNTS[:fee_stripes])
 
     @property
@@ -250,15 +258,21 @@ class PostgresWallet:
 
     async def _call(self, limit_s: float, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run one statement within ``limit_s``; repeat it if the database rolled it back for another's sake."""
+        started_s, outcome = time.perf_counter(), "error"
         try:
             async with asyncio.timeout(limit_s):
                 for _ in range(_ATTEMPTS_MAX):
                     try:
-                        return await self._fetch(limit_s, statement, arguments)
+                        rows = await self._fetch(limit_s, statement, arguments)
                     except _ROLLED_BACK:
                         continue
+                    outcome = "ok"
+                    return rows
         except TRANSPORT_ERRORS as trouble:
+            outcome = type(trouble).__name__
             raise WalletUnavailable(f"wallet: {type(trouble).__name__}: {trouble}") from trouble
+        finally:
+            self.on_called(_NAMES.get(statement, "other"), outcome, time.perf_counter() - started_s)
         raise WalletUnavailable(f"wallet: rolled back {_ATTEMPTS_MAX} times by other transactions")
 
     async def _fetch(self, limit_s: float, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:

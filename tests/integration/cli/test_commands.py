@@ -100,11 +100,28 @@ def test_verify_of_an_empty_database(cli: Cli, tmp_path: Path) -> None:
     assert "none" in cli.run("verify", "--data-dir", str(tmp_path))
 
 
+def test_config_tells_where_each_option_came_from(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "engine.yaml"
+    file.write_text("server:\n  http_port: 81\n")
+    monkeypatch.setenv("TRADE_ENGINE_CONFIG", str(file))
+    monkeypatch.setenv("TRADE_ENGINE_SERVER__HOST", "a")
+    shown = json.loads(cli.run("config", "show", "--origin", "--json"))
+    assert shown["server.http_port"] == {"value": 81, "origin": f"file {file}:2"}
+    assert shown["database.url"] == {"value": "(set)", "origin": "environment TRADE_ENGINE__DATABASE__URL"}
+    assert shown["server.host"]["origin"] == "default"
+    assert f"file {file}:2" in cli.run("config", "show", "--origin")
+    checked = cli.run("config", "check")
+    assert "TRADE_ENGINE_SERVER__HOST is no option of the engine's; did you mean TRADE_ENGINE__SERVER__HOST?" in checked
+    assert "http_port: 8080" in cli.run("config", "example")
+    for name in ("TRADE_ENGINE_CONFIG", "TRADE_ENGINE_DATA_DIR"):
+        assert name in cli.run("serve", "--help")
+
+
 def test_config_is_shown_and_checked(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli.run("config", "show", "--json"))["server"]["http_port"] == 8080
     assert "http_port: 8080" in cli.run("config", "show")
     assert "10 markets" in cli.run("config", "check")
-    assert json.loads(cli.run("config", "check", "--json")) == {"ok": True, "markets": 10}
+    assert json.loads(cli.run("config", "check", "--json")) == {"ok": True, "markets": 10, "notes": []}
     assert json.loads(cli.run("config", "schema"))
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("server:\n  http_port: 99999\n")

@@ -15,7 +15,7 @@ from tests.harness.engine import PLENTY, MemoryVenue, memory_venue
 from trade_engine.domain.orders import Order
 from trade_engine.domain.scale import UNIT
 from trade_engine.edge.auth.tokens import TokenVerifier, issue_token
-from trade_engine.edge.backoffice import BackOffice
+from trade_engine.edge.backoffice import BackOffice, Reloaded
 from trade_engine.edge.limits import LocalLimits, RateLimits
 from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.system import PROBES
@@ -119,10 +119,13 @@ def start(pool: asyncpg.Pool) -> Start:
         async def pending(user_id: str) -> dict[str, int]:
             return {"BTC": UNIT // 2}
 
+        async def reload() -> Reloaded:
+            return Reloaded(["logging.level"], ["server.host"], {})
+
         async with memory_venue() as venue:
             wallet, engine, mishap = venue.wallet, venue.engine, Mishap()
             verifier = TokenVerifier(TokenSettings(keys=(Key(key=SECRET),)))
-            office = BackOffice(pool, DeadLetters(pool, wallet), Reconciler(pool, wallet, lambda: 0))
+            office = BackOffice(pool, DeadLetters(pool, wallet), Reconciler(pool, wallet, lambda: 0), reload)
             counted = LocalLimits(limits) if isinstance(limits, LimitSettings) else limits
             probe = DatabaseProbe(pool)
             await probe.look()

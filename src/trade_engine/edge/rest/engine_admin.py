@@ -7,10 +7,10 @@ import msgspec
 
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
-from trade_engine.edge.bodies import read_order_id
+from trade_engine.edge.bodies import decode, read_order_id
 from trade_engine.edge.rest.audited import audited
 from trade_engine.edge.rest.call import Answer, Call, whole_number
-from trade_engine.edge.shapes import StateWord, Symbol, Time
+from trade_engine.edge.shapes import ReasonText, StateWord, Symbol, Time
 from trade_engine.edge.times import show_time
 from trade_engine.edge.views import CancelledView, show_order
 from trade_engine.storage.oversight import AuditEntry, audit_entries, settlement_backlog
@@ -49,6 +49,23 @@ class AuditView(msgspec.Struct):
     subject: str
     reason: str
     outcome: str
+
+
+class ReloadBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /admin/reload: why."""
+
+    reason: ReasonText
+
+
+class ReloadView(msgspec.Struct):
+    """What became of the configuration that was read again; ``refused`` has markets, and why they stay."""
+
+    applied: list[str]
+    needs_restart: list[str]
+    refused: dict[str, str]
+
+
+_reason_decoder = msgspec.json.Decoder(ReloadBody)
 
 
 async def admin_order(call: Call) -> Answer:
@@ -106,6 +123,18 @@ async def engine_status(call: Call) -> Answer:
             markets=[MarketStatusView(m.symbol, m.state.name, m.sequence) for m in status.markets],
         )
     )
+
+
+async def reload_options(call: Call) -> Answer:
+    """Set the options anew.
+
+    Reads the configuration again: log level, rate limits and markets change at once, the answer names what needs a
+    restart.  Audited.
+    """
+    body = decode(_reason_decoder, call.body)
+    async with audited(call, "config.reload", "configuration", body.reason):
+        done = await call.services.backoffice.reload()
+    return Answer(ReloadView(done.applied, done.needs_restart, done.refused))
 
 
 async def list_audit(call: Call) -> Answer:

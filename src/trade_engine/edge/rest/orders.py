@@ -1,6 +1,7 @@
 """Routes of orders: place, cancel, look up, list."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.domain.errors import InvalidRequest
@@ -8,9 +9,11 @@ from trade_engine.domain.ids import canonical_uuid
 from trade_engine.edge import json_orders
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.times import read_range
-from trade_engine.edge.views import show_order
+from trade_engine.edge.views import OrderView, OwnTradeView, show_order
 
 _PAGE_MAX: Final = 500
+#: Trades of one request that its log line names.
+_TRADES_NAMED: Final = 20
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 
 
@@ -21,6 +24,7 @@ async def place(call: Call) -> Answer:
     client_order_id was used before.
     """
     content = await json_orders.place(call.services.desk, call.caller, call.body)
+    _note(call, content.order, content.trades)
     return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
 
 
@@ -29,7 +33,9 @@ async def cancel(call: Call) -> Answer:
 
     The order as it ended; again, the same answer.
     """
-    return Answer(await json_orders.cancel(call.services.desk, call.caller, call.path("order_id")))
+    order = await json_orders.cancel(call.services.desk, call.caller, call.path("order_id"))
+    _note(call, order)
+    return Answer(order)
 
 
 async def amend(call: Call) -> Answer:
@@ -37,7 +43,9 @@ async def amend(call: Call) -> Answer:
 
     The order as it is now, and the trades that the change made at once.
     """
-    return Answer(await json_orders.amend(call.services.desk, call.caller, call.path("order_id"), call.body))
+    content = await json_orders.amend(call.services.desk, call.caller, call.path("order_id"), call.body)
+    _note(call, content.order, content.trades)
+    return Answer(content)
 
 
 async def cancel_all(call: Call) -> Answer:
@@ -80,6 +88,15 @@ async def list_orders(call: Call) -> Answer:
     )
     views = [show_order(order, desk.markets.numbered(order.market_id)) for order in page.rows]
     return Answer(views, meta={"next_cursor": page.next_before})
+
+
+def _note(call: Call, order: OrderView, trades: Sequence[OwnTradeView] = ()) -> None:
+    """Have the line of this request name its order and its trades."""
+    if call.services.access is not None:
+        concerns: dict[str, Any] = {"order_id": order.id, "symbol": order.symbol}
+        if trades:
+            concerns["trade_ids"] = [trade.id for trade in trades[:_TRADES_NAMED]]
+        call.request.scope["concerns"] = concerns
 
 
 def _statuses(text: str | None) -> list[OrderStatus] | None:

@@ -121,12 +121,15 @@ class Router:
         await send({"type": "http.response.body", "body": body})
         took_s = time.perf_counter() - started
         self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
-        if self._settings.access_log:
-            took_ms = round(took_s * 1e3, 3)
-            log.info(
-                "request", method=scope["method"], path=scope["path"], status=status, ms=took_ms, request_id=request_id,
-                address=_address(scope), user_id=scope.get("user_id"),
-            )  # fmt: skip
+        if self._services.access is not None:
+            line = {
+                "method": scope["method"], "path": scope["path"], "route": scope.get("route", "none"),
+                "status": status, "ms": round(took_s * 1e3, 3),
+                "request_id": request_id, "address": _address(scope), "user_id": scope.get("user_id"),
+            }  # fmt: skip
+            if "concerns" in scope:
+                line |= scope["concerns"]
+            self._services.access.tell(line)
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, extra: Headers) -> Answer:
         address = _address(scope)

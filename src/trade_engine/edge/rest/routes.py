@@ -245,6 +245,11 @@ ROUTES: Final = (
         answer=engine_admin.EngineView, codes=_STORED,
     ),
     Route(
+        "engine_admin_reload_options", "admin",
+        "POST", f"{_V1}/admin/reload", engine_admin.reload_options, ADMIN, QUERIES,
+        answer=engine_admin.ReloadView, body=engine_admin.ReloadBody, codes=("CONFIG_INVALID", *_AUDITED),
+    ),
+    Route(
         "engine_admin_list_audit", "admin",
         "GET", f"{_V1}/admin/audit", engine_admin.list_audit, ADMIN, QUERIES,
         answer=list[engine_admin.AuditView], parameters=(given.limit(500, 100), given.NUMBER_CURSOR),

@@ -284,22 +284,28 @@ class MemoryStore:
             if order.order_id == (trade.seller_order_id if trade.is_buyer_maker else trade.buyer_order_id)
         ]
 
-    async def insert_market(self, market: Market) -> Market:
+    async def insert_market(self, market: Market, *, managed: bool = True) -> Market:
         """List a market while running."""
         await self._suffer("insert_market")
         if any(stored.market.symbol == market.symbol for stored in self.database.markets.values()):
             raise SymbolTaken(market.symbol)
         listed = self._list(market)
-        self.database.managed.add(listed.market_id)
+        if managed:
+            self.database.managed.add(listed.market_id)
         return listed
 
-    async def update_market(self, market: Market) -> None:
+    async def update_market(self, market: Market, *, managed: bool = True) -> None:
         """Let a market have other terms."""
         await self._suffer("update_market")
         stored = self.database.markets[market.market_id]
         kept = msgspec.structs.replace(market, state=stored.market.state)
         self.database.markets[market.market_id] = stored._replace(market=kept)
-        self.database.managed.add(market.market_id)
+        if managed:
+            self.database.managed.add(market.market_id)
+
+    async def managed_markets(self) -> set[str]:
+        """The symbols of the markets that the store speaks for."""
+        return {self.database.markets[number].market.symbol for number in self.database.managed}
 
     async def placed_of(self, order_ids: Sequence[str]) -> set[str]:
         """Which of these orders are stored."""

@@ -141,15 +141,18 @@ class Store(Protocol):
     async def trades_of_taker(self, order: Order) -> list[Trade]:
         """The trades an order made when it came in, first to last."""
 
-    async def insert_market(self, market: Market) -> Market:
-        """List a market while running; with its number.
+    async def insert_market(self, market: Market, *, managed: bool = True) -> Market:
+        """List a market while running; with its number.  ``managed``: the store speaks for it from now on.
 
         Raises:
             SymbolTaken: there is one of that symbol.
         """
 
-    async def update_market(self, market: Market) -> None:
-        """Let a market have other terms; from now on the store speaks for it, not the configuration."""
+    async def update_market(self, market: Market, *, managed: bool = True) -> None:
+        """Let a market have other terms; ``managed``: from now on the store speaks for it, not the configuration."""
+
+    async def managed_markets(self) -> set[str]:
+        """The symbols of the markets that the store speaks for."""
 
     async def placed_of(self, order_ids: Sequence[str]) -> set[str]:
         """Which of these orders are stored."""

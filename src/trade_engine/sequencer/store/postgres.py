@@ -144,17 +144,22 @@ class PostgresStore:
         """The trades an order made when it came in."""
         return await self._ask(lambda connection: trades_of_taker(connection, order))
 
-    async def insert_market(self, market: Market) -> Market:
+    async def insert_market(self, market: Market, *, managed: bool = True) -> Market:
         """List a market while running."""
         try:
-            row = await self._ask(lambda connection: insert_market(connection, market, managed=True))
+            row = await self._ask(lambda connection: insert_market(connection, market, managed=managed))
         except asyncpg.UniqueViolationError as error:
             raise SymbolTaken(market.symbol) from error
         return msgspec.structs.replace(market, market_id=row["market_id"])
 
-    async def update_market(self, market: Market) -> None:
+    async def update_market(self, market: Market, *, managed: bool = True) -> None:
         """Let a market have other terms."""
-        await self._ask(lambda connection: update_market(connection, market))
+        await self._ask(lambda connection: update_market(connection, market, managed=managed))
+
+    async def managed_markets(self) -> set[str]:
+        """The symbols of the markets that the database speaks for."""
+        rows = await self._ask(lambda connection: connection.fetch("SELECT symbol FROM markets WHERE managed"))
+        return {row[0] for row in rows}
 
     async def placed_of(self, order_ids: Sequence[str]) -> set[str]:
         """Which of these orders are stored."""

@@ -61,6 +61,7 @@ OPERATION_IDS = {
     "DELETE /api/v1/admin/orders/{order_id}": "engine_admin_admin_cancel",
     "DELETE /api/v1/admin/orders": "engine_admin_admin_cancel_all",
     "GET /api/v1/admin/engine": "engine_admin_engine_status",
+    "POST /api/v1/admin/reload": "engine_admin_reload_options",
     "GET /api/v1/admin/audit": "engine_admin_list_audit",
     "GET /api/v1/admin/api-keys": "api_keys_admin_list_keys",
     "DELETE /api/v1/admin/api-keys/{key_id}": "api_keys_admin_revoke_key",

@@ -31,6 +31,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "a market": {"symbol": "NEW/USDT", "tick_size": "0.01", "lot_size": "0.0001", "reason": "listed by the board"}
     },
     "ChangeMarketBody": {"fees": {"maker_fee": "0.0005", "taker_fee": "0.001", "reason": "new price list"}},
+    "ReloadBody": {"reload": {"reason": "new price list"}},
     "MarketReason": {"reason": _REASON},
     "MarketStateBody": {"cancels only": {"state": "CANCEL_ONLY", "reason": "delisting begins"}},
 }  # fmt: skip
