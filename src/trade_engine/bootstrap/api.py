@@ -65,16 +65,18 @@ def api_settings(config: Config) -> ApiSettings:
         timeout_s=server.request_timeout_s,
         cors_origins=tuple(server.cors_origins),
         echo_route=server.echo_route,
+        binance=server.binance,
+        limits=limit_settings(config),
         access_log=config.logging.access,
         queries_at_once=config.rate_limit.queries_at_once,
         public_at_once=config.rate_limit.public_at_once,
     )
 
 
-def make_limits(config: Config) -> RateLimits:
-    """Rate limits, to be started and closed: in Redis if there is one, else in this process."""
-    rates, redis = config.rate_limit, config.redis
-    settings = LimitSettings(
+def limit_settings(config: Config) -> LimitSettings:
+    """All rate limits."""
+    rates = config.rate_limit
+    return LimitSettings(
         orders=RateLimit(rates.orders_per_s, rates.orders_burst),
         queries=RateLimit(rates.queries_per_s, rates.queries_burst),
         public=RateLimit(rates.public_per_s, rates.public_burst),
@@ -83,7 +85,13 @@ def make_limits(config: Config) -> RateLimits:
             rates.public_burst if rates.logins_burst is None else rates.logins_burst,
         ),
         address=RateLimit(rates.address_per_s, rates.address_burst),
+        weight=RateLimit(rates.weight_per_minute / 60, max(1, rates.weight_per_minute)),
     )
+
+
+def make_limits(config: Config) -> RateLimits:
+    """Rate limits, to be started and closed: in Redis if there is one, else in this process."""
+    settings, redis = limit_settings(config), config.redis
     if redis.url is None:
         return LocalLimits(settings)
     return RedisLimits(
@@ -103,6 +111,18 @@ def beside(paths: frozenset[str], first: ASGIApp, rest: ASGIApp) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (first if scope.get("path") in paths else rest)(scope, receive, send)
+
+    return app
+
+
+def beside_prefixes(prefixes: tuple[str, ...], first: ASGIApp, rest: ASGIApp) -> ASGIApp:
+    """An application that leads paths that begin so to one and everything else to another."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(prefixes):
+            await first(scope, receive, send)
+        else:
+            await rest(scope, receive, send)
 
     return app
 

@@ -38,8 +38,9 @@ class Bare:
         body = msgspec.json.encode({"code": -len(error.code), "msg": error.code})
         return ShownFailure(418, body, [(b"x-kind", type(error).__name__.encode())])
 
-    def limits(self, verdict: Verdict) -> Headers:
+    def limits(self, limit: str, verdict: Verdict) -> Headers:
         """What is used up."""
+        assert limit == ORDERS
         return [(b"x-used", str(verdict.limit - verdict.remaining).encode())]
 
 
