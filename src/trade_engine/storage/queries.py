@@ -121,10 +121,19 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        found = await self._rows(order_lookup.stamp_of(number))
-        if not found:
+        stamped_us = await self.time_of_number(number)
+        if stamped_us is None:
             return None
-        return _first(await self._rows(order_lookup.of_number(user_id, market_id, number, found[0]["stamped_us"])))
+        return _first(await self._rows(order_lookup.of_number(user_id, market_id, number, stamped_us)))
+
+    async def time_of_number(self, number: int) -> int | None:
+        """When the batch with the command of a number was carried out; None if there was none yet.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        found = await self._rows(order_lookup.stamp_of(number))
+        return found[0]["stamped_us"] if found else None
 
     async def orders_of_ids(self, order_ids: Sequence[str]) -> list[Order]:
         """The orders of these ids, oldest first.

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from trade_engine.edge.binance import general, klines, tickers, trades
+from trade_engine.edge.auth.tokens import TRADER
+from trade_engine.edge.binance import account, general, klines, orders, tickers, trades
+from trade_engine.edge.binance.forms import PLACE_PARAMETERS
 from trade_engine.edge.rest.call import Handler
 from trade_engine.edge.rest.parameters import Parameter
-from trade_engine.edge.rest.route import OPEN, Route
-from trade_engine.edge.settings import PUBLIC
+from trade_engine.edge.rest.route import OPEN, READ, TRADE, Route
+from trade_engine.edge.settings import ORDERS, PUBLIC, QUERIES
 
 _V3: Final = "/api/v3"
 _LIMIT: Final = re.compile(rb"(?:^|&)limit=([0-9]{1,6})(?:&|$)")
@@ -70,4 +72,43 @@ PUBLIC_ROUTES: Final = (
     _open(f"{_V3}/ticker", tickers.window, "symbol symbols windowSize type", _one_or_all(4, 200), reads=True),
 )
 
-BINANCE_ROUTES: Final = PUBLIC_ROUTES
+#: What every signed request has beside its own parameters.
+_LOGIN: Final = "timestamp recvWindow signature"
+
+
+def _signed(
+    method: str, path: str, handler: Handler, names: str, weight: int | Weight, *, limit: str = QUERIES
+) -> Route:
+    """A route that needs the signature of an API key: one that may read, or one that may trade."""
+    name = path.strip("/").replace("/", "_")
+    return Route(
+        f"binance_{method.lower()}_{name}", "binance", method, path, handler, TRADER, limit,
+        parameters=takes(f"{names} {_LOGIN}"), scope=READ if method == "GET" else TRADE,
+        weight=_weighs(weight) if isinstance(weight, int) else weight,
+    )  # fmt: skip
+
+
+_NAMES_ONE: Final = "symbol orderId origClientOrderId"
+
+SIGNED_ROUTES: Final = (
+    _signed("POST", f"{_V3}/order", orders.place, PLACE_PARAMETERS, 1, limit=ORDERS),
+    _signed("POST", f"{_V3}/order/test", orders.try_order, f"{PLACE_PARAMETERS} computeCommissionRates", 1),
+    _signed("GET", f"{_V3}/order", orders.get, _NAMES_ONE, 4),
+    _signed("DELETE", f"{_V3}/order", orders.cancel, f"{_NAMES_ONE} newClientOrderId", 1, limit=ORDERS),
+    _signed("GET", f"{_V3}/openOrders", orders.list_open, "symbol", _one_or_all(6, 80)),
+    _signed("DELETE", f"{_V3}/openOrders", orders.cancel_all, "symbol", 1, limit=ORDERS),
+    _signed("GET", f"{_V3}/allOrders", orders.list_all, f"symbol orderId limit {_TIMES}", 20),
+    _signed("GET", f"{_V3}/account", account.account, "omitZeroBalances", 20),
+    _signed("GET", f"{_V3}/account/commission", account.commission, "symbol", 20),
+    _signed("GET", f"{_V3}/myTrades", account.own_trades, f"symbol orderId fromId limit {_TIMES}", 20),
+    _signed("GET", f"{_V3}/rateLimit/order", account.order_count, "", 40),
+    _signed("GET", "/sapi/v1/capital/config/getall", account.coins, "", 10),
+    _signed("GET", "/sapi/v1/asset/tradeFee", account.trade_fee, "symbol", 1),
+)
+#: What clients ask for when they start, with or without a login.
+_START_ROUTES: Final = tuple(
+    _open(f"/sapi/v1/margin/{name}", account.no_pairs, f"symbol {_LOGIN}", 1)
+    for name in ("allPairs", "isolated/allPairs")
+)
+
+BINANCE_ROUTES: Final = (*PUBLIC_ROUTES, *SIGNED_ROUTES, *_START_ROUTES)
