@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants planted sanitize \
-	fault survive bystander fuzz format bench clean
+	fault survive bystander fuzz conformance format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ fuzz: install-dev ## Fuzz the running REST API by its own description (FUZZ_CASE
 FUZZ_SECONDS ?= 60
 sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS=60)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh native/sanitize.sh
+
+conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story
+	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

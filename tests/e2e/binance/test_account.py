@@ -51,7 +51,10 @@ async def test_rates(face: Face) -> None:
 
 async def test_own_trades(face: Face) -> None:
     _, joined = face.market()
-    buyer, seller = await face.key(USDT="10000"), await face.key(**{joined.removesuffix("USDT"): "100"})
+    buyer, seller = (
+        await face.key(USDT="10000"),
+        await face.key(await face.trader(**{joined.removesuffix("USDT"): "100"})),
+    )
     orders = []
     for price in ("100", "101", "102"):
         await seller.order("SELL", "LIMIT", symbol=joined, quantity="1", price=price, **LIMIT)
@@ -93,11 +96,17 @@ async def test_order_counts_and_limits(database_url: str, tmp_path: Path) -> Non
             key = await face.key(USDT="1000")
             [row] = [row for row in (await face.get("exchangeInfo"))["rateLimits"] if row["rateLimitType"] == "ORDERS"]
             assert row == {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 5}
-            terms: dict[str, Any] = {"symbol": joined, "side": "BUY", "type": "LIMIT", "quantity": 1, "price": 1}
-            first = await key.ask("POST", "/api/v3/order", **terms, **LIMIT)
+            terms: dict[str, Any] = {
+                "symbol": joined,
+                "side": "BUY",
+                "type": "LIMIT",
+                "quantity": 1,
+                "price": 1,
+            } | LIMIT
+            first = await key.ask("POST", "/api/v3/order", **terms)
             assert first.headers["x-mbx-order-count-10s"] == "1"
             assert await key.good("GET", "/api/v3/rateLimit/order") == [row | {"count": 1}]
-            answers = [await key.ask("POST", "/api/v3/order", **terms, **LIMIT) for _ in range(8)]
+            answers = [await key.ask("POST", "/api/v3/order", **terms) for _ in range(8)]
             refused = [answer for answer in answers if answer.status_code != 200]
             assert refusal(refused[0]) == (429, -1015, "Too many new orders; current limit is 5 orders per 10 SECOND.")
             assert int(refused[0].headers["retry-after"]) >= 1

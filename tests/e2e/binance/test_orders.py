@@ -12,7 +12,11 @@ LIMIT = {"timeInForce": "GTC"}
 async def two(face: Face) -> tuple[str, Key, Key]:
     """A market with a buyer and a seller."""
     _, joined = face.market()
-    return joined, await face.key(USDT="100000"), await face.key(**{joined.removesuffix("USDT"): "1000"})
+    return (
+        joined,
+        await face.key(USDT="100000"),
+        await face.key(await face.trader(**{joined.removesuffix("USDT"): "1000"})),
+    )
 
 
 async def test_an_order_rests_is_filled_in_part_and_wholly(face: Face) -> None:

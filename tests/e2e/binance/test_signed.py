@@ -153,7 +153,6 @@ async def test_no_mutated_request_is_accepted(face: Face, seed: int) -> None:
     rng = random.Random(seed)
     _, joined = face.market()
     key = await face.key(USDT="10000")
-    accepted = []
     for _ in range(400):
         terms = f"symbol={joined}&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=10&timestamp={key.now_ms()}"
         right = key.sign(terms)
@@ -170,9 +169,6 @@ async def test_no_mutated_request_is_accepted(face: Face, seed: int) -> None:
             continue
         answer = await face.http.post(f"{ORDER}?{wrong}", headers=key.headers)
         assert answer.status_code in (400, 401), (wrong, answer.text)
-        if answer.status_code == 200:
-            accepted.append(wrong)
-    assert not accepted
     assert await key.good("GET", "/api/v3/openOrders", symbol=joined) == []
 
 

@@ -22,13 +22,21 @@ def _weighs(weight: int) -> Weight:
     return lambda _: weight
 
 
-def _one_or_all(one: int, every: int) -> Weight:
-    """One weight for a market, another for all."""
+def _by_count(one: int, few: int, many: int, every: int) -> Weight:
+    """Weights of one market, of a list of up to 20, of up to 100, and of a longer one or all markets."""
 
     def weight(query: bytes) -> int:
-        return one if b"symbol=" in query else min(every, max(one, query.count(b"%22") + query.count(b'"') or every))
+        if b"symbol=" in query:
+            return one
+        names = (query.count(b"%22") + query.count(b'"')) // 2
+        return few if 0 < names <= 20 else many if 0 < names <= 100 else every
 
     return weight
+
+
+def _window(query: bytes) -> int:
+    names = (query.count(b"%22") + query.count(b'"')) // 2
+    return min(200, 4 * max(1, names))
 
 
 def _depth(query: bytes) -> int:
@@ -66,10 +74,10 @@ PUBLIC_ROUTES: Final = (
     _open(f"{_V3}/klines", klines.klines, f"symbol interval limit {_TIMES}", 2, reads=True),
     _open(f"{_V3}/uiKlines", klines.klines, f"symbol interval limit {_TIMES}", 2, reads=True),
     _open(f"{_V3}/avgPrice", tickers.average, "symbol", 2),
-    _open(f"{_V3}/ticker/24hr", tickers.day, "symbol symbols type", _one_or_all(2, 80), reads=True),
-    _open(f"{_V3}/ticker/price", tickers.price, "symbol symbols", _one_or_all(2, 4)),
-    _open(f"{_V3}/ticker/bookTicker", tickers.best, "symbol symbols", _one_or_all(2, 4)),
-    _open(f"{_V3}/ticker", tickers.window, "symbol symbols windowSize type", _one_or_all(4, 200), reads=True),
+    _open(f"{_V3}/ticker/24hr", tickers.day, "symbol symbols type", _by_count(2, 2, 40, 80), reads=True),
+    _open(f"{_V3}/ticker/price", tickers.price, "symbol symbols", _by_count(2, 4, 4, 4)),
+    _open(f"{_V3}/ticker/bookTicker", tickers.best, "symbol symbols", _by_count(2, 4, 4, 4)),
+    _open(f"{_V3}/ticker", tickers.window, "symbol symbols windowSize type", _window, reads=True),
 )
 
 #: What every signed request has beside its own parameters.
@@ -95,7 +103,7 @@ SIGNED_ROUTES: Final = (
     _signed("POST", f"{_V3}/order/test", orders.try_order, f"{PLACE_PARAMETERS} computeCommissionRates", 1),
     _signed("GET", f"{_V3}/order", orders.get, _NAMES_ONE, 4),
     _signed("DELETE", f"{_V3}/order", orders.cancel, f"{_NAMES_ONE} newClientOrderId", 1, limit=ORDERS),
-    _signed("GET", f"{_V3}/openOrders", orders.list_open, "symbol", _one_or_all(6, 80)),
+    _signed("GET", f"{_V3}/openOrders", orders.list_open, "symbol", _by_count(6, 80, 80, 80)),
     _signed("DELETE", f"{_V3}/openOrders", orders.cancel_all, "symbol", 1, limit=ORDERS),
     _signed("GET", f"{_V3}/allOrders", orders.list_all, f"symbol orderId limit {_TIMES}", 20),
     _signed("GET", f"{_V3}/account", account.account, "omitZeroBalances", 20),
