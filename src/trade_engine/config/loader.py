@@ -16,7 +16,7 @@ import yaml
 
 from trade_engine.config.schema import Config, MarketSection
 from trade_engine.domain.enums import FeeAsset
-from trade_engine.domain.market import Market, MarketError, default_markets
+from trade_engine.domain.market import Market, MarketError, default_markets, namesake
 from trade_engine.domain.scale import ScaleError, parse_units
 
 _PREFIX: Final = "TRADE_ENGINE__"
@@ -90,6 +90,9 @@ def markets_of(config: Config) -> tuple[Market, ...]:
         key = f"matching.markets[{number - 1}]"
         if any(market.symbol == section.symbol for market in markets):
             raise ConfigError(f"{key}.symbol: {section.symbol!r}: is listed twice")
+        other = namesake(section.symbol, (market.symbol for market in markets))
+        if other is not None:
+            raise ConfigError(f"{key}.symbol: {section.symbol!r}: cannot be told from {other} without its slash")
         try:
             markets.append(_market(number, section))
         except (MarketError, ScaleError) as error:
