@@ -1,5 +1,6 @@
 """Clients that give the API's own answers: the stories' words over one ``call`` that each of them has."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from adapters.shared import NUMBERS, Found, expect, found_of, levels
 
 
-class RawAccount:
+class RawAccount(ABC):
     """One user; calls are named as the connector does."""
 
     #: What a refusal raises.
@@ -18,17 +19,17 @@ class RawAccount:
         self.symbol = base + quote
         self.open()
 
+    @abstractmethod
     def open(self) -> None:
         """Make the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, name: str, **given: Any) -> Any:
         """Ask."""
-        raise NotImplementedError
 
+    @abstractmethod
     def late(self) -> Any:
         """Ask with a clock that is wrong."""
-        raise NotImplementedError
 
     def with_secret(self, secret: str) -> "RawAccount":
         return type(self)(self.url, (self.login[0], secret), self.base, self.quote)

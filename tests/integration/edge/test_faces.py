@@ -19,7 +19,7 @@ from trade_engine.edge.rest.envelope import Headers, ShownFailure
 from trade_engine.edge.rest.parameters import Parameter
 from trade_engine.edge.rest.route import Route
 from trade_engine.edge.rest.router import Router
-from trade_engine.edge.settings import LOGINS, ORDERS, LimitSettings, RateLimit
+from trade_engine.edge.settings import LOGINS, ORDERS, PUBLIC, LimitSettings, RateLimit
 
 GIVEN = tuple(Parameter(name, {}, "") for name in ("symbol", "side", "quantity", "price"))
 
@@ -40,7 +40,7 @@ class Bare:
 
     def limits(self, limit: str, verdict: Verdict) -> Headers:
         """What is used up."""
-        assert limit in (ORDERS, LOGINS)
+        assert limit in (ORDERS, LOGINS, PUBLIC)
         return [(b"x-used", str(verdict.limit - verdict.remaining).encode())]
 
 
