@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential mutants planted sanitize \
+.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
 	fault survive bystander fuzz conformance format bench clean
 
 help: ## List the targets
@@ -76,6 +76,9 @@ unit: install-dev ## Run the unit and property tests only
 N ?= 1000000
 differential: install-dev ## Drive both books with N random commands and compare every event (N=1000000)
 	$(BIN)/python -m tests.property.matching.differential $(N)
+
+explore: install-dev ## Run the random tests from a seed never used before, to look for what they have not seen
+	TEST_SEED=random $(BIN)/python -m pytest -q -s tests/property
 
 mutants: install-dev ## Plant bugs in a copy of the core, one by one, and demand that a test catches each
 	@$(BIN)/python -m tests.mutants.run

@@ -106,7 +106,7 @@ class Player {
         if (more & 32) c.display = bytes_.near(5, 5);
         if (more & 64) link(c);
         if (more & 128) {
-            c.flags = bytes_.byte() & 15;
+            c.flags = bytes_.byte() & 31;
             c.max_notional = bytes_.near(1'000 + 10 * bytes_.small(200), 100);
             if (c.flags & QUOTE_AMOUNT) c.quantity = 0;
         }

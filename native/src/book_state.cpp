@@ -42,7 +42,7 @@ void Book::insert(Order* order) {
     order->live = true;
     if (max_open_orders_ != 0) count_user(order->user, 1);
     if (order->waiting)
-        stops_[order->side].add(order, order->stop_price);
+        stops_[order->reached_falling()].add(order, order->stop_price);
     else
         ladders_[order->side].add(order, order->price);
     if (order->expires_us != 0) schedule(order);
@@ -53,7 +53,7 @@ void Book::detach(Order* order) {
     if (!order->waiting)
         ladders_[order->side].remove(order);
     else if (order->level != nullptr)
-        stops_[order->side].remove(order);
+        stops_[order->reached_falling()].remove(order);
     orders_.erase(order->order_number);
     order->live = false;
     if (max_open_orders_ != 0) count_user(order->user, -1);
@@ -138,7 +138,7 @@ void Book::reduce(Order* order, i64 quantity, Reason reason) {
 
 bool Book::stop_reached(const Order* order) const {
     if (last_price_ == 0) return false;
-    return order->side == BUY ? last_price_ >= order->stop_price : last_price_ <= order->stop_price;
+    return order->reached_falling() ? last_price_ <= order->stop_price : last_price_ >= order->stop_price;
 }
 
 void Book::count_user(i64 user, i64 by) {

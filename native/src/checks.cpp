@@ -5,7 +5,7 @@ namespace trade_engine {
 
 namespace {
 
-constexpr u8 ALL_FLAGS = POST_ONLY | LIMITED_NOTIONAL | QUOTE_AMOUNT;
+constexpr u8 ALL_FLAGS = POST_ONLY | LIMITED_NOTIONAL | QUOTE_AMOUNT | REVERSED;
 
 bool has_limit(u8 type) { return type == LIMIT || type == STOP_LIMIT; }
 bool has_stop(u8 type) { return type == STOP || type == STOP_LIMIT; }
@@ -18,6 +18,7 @@ Reason check_flags(const Command& c) {
     if ((c.flags & ~ALL_FLAGS) != 0) return Reason::INVALID_FLAGS;
     if ((c.flags & POST_ONLY) && (!has_limit(c.type) || at_once(c.time_in_force))) return Reason::INVALID_FLAGS;
     if (limited && c.side != BUY) return Reason::INVALID_FLAGS;
+    if ((c.flags & REVERSED) && !has_stop(c.type)) return Reason::INVALID_FLAGS;
     if ((c.flags & QUOTE_AMOUNT) && (!limited || c.type != MARKET || c.time_in_force == FOK))
         return Reason::INVALID_FLAGS;
     return Reason::NONE;

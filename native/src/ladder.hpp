@@ -23,6 +23,8 @@ struct Order {
     u64 hash_low, hash_high;  // what the state hash holds for this order now
 
     bool is_stop() const { return type == STOP || type == STOP_LIMIT; }
+    // Whether it waits for the price to fall (1) or to rise (0): the ladder of stops that it waits in.
+    u8 reached_falling() const { return flags & REVERSED ? 1 - side : side; }
     bool enters_as_market() const { return type == MARKET || type == STOP; }
     OrderRecord record() const {
         return {side, type, time_in_force, stp, flags, waiting, {}, order_number, user, price, quantity, leaves,

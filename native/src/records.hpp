@@ -25,7 +25,7 @@ enum OrderType : u8 { LIMIT = 0, MARKET = 1, STOP = 2, STOP_LIMIT = 3 };
 enum TimeInForce : u8 { GTC = 0, IOC = 1, FOK = 2, DAY = 3, GTD = 4 };
 enum SelfTrade : u8 { CANCEL_NEWEST = 0, CANCEL_OLDEST = 1, CANCEL_BOTH = 2, DECREMENT = 3, ALLOWED = 4 };
 enum MarketState : u8 { OPEN = 0, HALTED = 1, CANCEL_ONLY = 2, CLOSED = 3 };
-enum OrderFlag : u8 { POST_ONLY = 1, LIMITED_NOTIONAL = 2, QUOTE_AMOUNT = 4 };
+enum OrderFlag : u8 { POST_ONLY = 1, LIMITED_NOTIONAL = 2, QUOTE_AMOUNT = 4, REVERSED = 8 };
 enum RuleFlag : u8 { CASCADE_BUDGET = 1 };
 
 enum class CommandKind : u8 { PLACE = 1, CANCEL, REDUCE, AMEND, CANCEL_ALL, SET_STATE, TICK, CONFIGURE, TRIGGER };

@@ -8,6 +8,8 @@ namespace trade_engine {
 
 namespace {
 
+constexpr u8 LIVE_FLAGS = POST_ONLY | LIMITED_NOTIONAL | REVERSED;  // what an order that rests or waits may have
+
 std::string about(i64 order_number, const std::string& problem) {
     return "order " + std::to_string(order_number) + ": " + problem;
 }
@@ -55,13 +57,14 @@ const char* order_problem(const OrderRecord& o) {
                              o.expires_us})
         if (number < 0 || number > MAX_VALUE) return "a number is out of range";
     if (o.order_number <= 0 || o.user <= 0 || o.linked_number < 0) return "a number is out of range";
-    if (o.side > SELL || o.type > STOP_LIMIT || o.time_in_force > GTD || o.stp > ALLOWED || o.flags > 3 ||
-        o.waiting > 1)
+    if (o.side > SELL || o.type > STOP_LIMIT || o.time_in_force > GTD || o.stp > ALLOWED ||
+        (o.flags & ~LIVE_FLAGS) != 0 || o.waiting > 1)
         return "an enumeration is out of range";
     if (o.leaves <= 0 || o.leaves > o.quantity || o.quantity > MAX_VALUE ||
         static_cast<i128>(o.price) * o.quantity > MAX_VALUE)
         return "its quantities contradict one another";
     const bool is_stop = o.type == STOP || o.type == STOP_LIMIT;
+    if ((o.flags & REVERSED) && !is_stop) return "an enumeration is out of range";
     if (o.waiting)
         return is_stop && o.stop_price != 0 && o.display_remaining == 0 ? nullptr : "it cannot wait as a stop";
     if (o.type == MARKET || o.type == STOP || o.price == 0) return "it cannot rest";
@@ -117,7 +120,8 @@ std::string Book::check() {
                 const Order* previous = nullptr;
                 for (const Order* o = level.head; o != nullptr; previous = o, o = o->next, ++number) {
                     if (find(o->order_number) != o || !o->live) return about(o->order_number, "not known by number");
-                    if (o->level != &level || o->previous != previous || o->side != side || o->waiting != waiting)
+                    if (o->level != &level || o->previous != previous || o->waiting != waiting ||
+                        (waiting ? o->reached_falling() : o->side) != side)
                         return about(o->order_number, "misplaced");
                     if ((waiting ? o->stop_price : o->price) != level.price || level.key != key)
                         return about(o->order_number, "at the wrong price");

@@ -43,6 +43,14 @@ def until_ready(port: int, status: int = 200, within_s: float = 60.0) -> dict[st
         time.sleep(0.05)
 
 
+def trades_on(port: int, tokens: list[str], acknowledged: dict[str, int]) -> bool:
+    """Whether it becomes ready, and orders are acknowledged then."""
+    until_ready(port)
+    before = len(acknowledged)
+    asyncio.run(load(port, tokens, acknowledged, 1))
+    return len(acknowledged) > before
+
+
 async def kill_again_and_again(data_dir: Path, times: int, pause_s: float) -> None:
     """Kill the database whenever it is there."""
     for _ in range(times):
@@ -61,10 +69,7 @@ def test_a_database_that_is_killed_under_load_comes_back_and_nothing_is_lost(dat
             await asyncio.gather(load(port, tokens, acknowledged, 8), kill_again_and_again(data_dir, 3, 1.5))
 
         asyncio.run(both())
-        until_ready(port)
-        before = len(acknowledged)
-        asyncio.run(load(port, tokens, acknowledged, 1))
-        assert len(acknowledged) > before, "it trades on"
+        assert trades_on(port, tokens, acknowledged)
         assert server.poll() is None
         asyncio.run(checked(data_dir, acknowledged))
 

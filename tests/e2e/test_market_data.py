@@ -29,6 +29,9 @@ from trade_engine.sequencer.store.postgres import PostgresStore
 from trade_engine.storage.types import AnyConnection
 
 WIDTHS = {"1m": "1 minute", "5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour", "4h": "4 hours", "1d": "1 day"}
+#: Made of the others when they are read; a week begins on Monday.
+WIDER = {"3m": "3 minutes", "30m": "30 minutes", "2h": "2 hours", "6h": "6 hours", "8h": "8 hours", "12h": "12 hours"}
+WIDER |= {"3d": "3 days", "1w": "7 days", "1M": "1 month"}
 START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,10 +61,15 @@ class Truth:
         self.of_market = f"market_id = (SELECT market_id FROM markets WHERE symbol = '{symbol}')"
 
     async def candles(self, interval: str, now: datetime) -> list[dict[str, Any]]:
-        width = WIDTHS[interval]
+        width = (WIDTHS | WIDER)[interval]
+        start = (
+            f"date_bin('{width}', executed_at, TIMESTAMPTZ '{'1970-01-05Z' if interval == '1w' else '1970-01-01Z'}')"
+        )
+        if interval == "1M":
+            start = "date_trunc('month', executed_at, 'UTC')"
         rows = await self.connection.fetch(
-            f"SELECT date_bin('{width}', executed_at, TIMESTAMPTZ '1970-01-01Z') AS start_at,"
-            f" date_bin('{width}', executed_at, TIMESTAMPTZ '1970-01-01Z') + INTERVAL '{width}' AS end_at,"
+            f"SELECT {start} AS start_at,"
+            f" ({start} AT TIME ZONE 'UTC' + INTERVAL '{width}') AT TIME ZONE 'UTC' AS end_at,"
             " round((array_agg(price ORDER BY sequence))[1], 2)::TEXT AS open, round(max(price), 2)::TEXT AS high,"
             " round(min(price), 2)::TEXT AS low, round((array_agg(price ORDER BY sequence DESC))[1], 2)::TEXT AS close,"
             " trim_scale(sum(quantity))::TEXT AS volume, trim_scale(sum(notional))::TEXT AS quote_volume,"
@@ -120,7 +128,7 @@ async def compare(http: httpx.AsyncClient, connection: AnyConnection, symbol: st
     """Everything the API shows of a market against the tables; how many candles there were by interval."""
     truth = Truth(connection, symbol)
     counts = {}
-    for interval in WIDTHS:
+    for interval in WIDTHS | WIDER:
         path = f"/api/v1/markets/{symbol}/candles"
         expected = await truth.candles(interval, now)
         newest = (await http.get(path, params={"interval": interval})).json()["data"]

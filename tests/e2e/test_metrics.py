@@ -1,9 +1,12 @@
 """Metrics as Prometheus scrapes them: what was done is counted, by market, route and status."""
 
+import asyncio
+import contextlib
 import re
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -63,8 +66,52 @@ async def test_what_happened_is_counted(venue: Venue) -> None:
     assert seen["order_book_spread", (market,)] == 10
     assert seen["order_book_levels", (market,)] == 2
     assert seen["settlement_settled_total", ()] == 1
+    assert [seen["engine_default_partition_rows", (("table", name),)] for name in ("journal", "orders", "trades")] == [
+        0, 0, 0,
+    ]  # fmt: skip
     assert seen["websocket_connections", ()] == 0
+    # The venue's own client keeps at least one open.
+    assert seen["api_connections", ()] >= 1
+    assert seen["api_connections_refused_total", ()] == 0
     assert seen["process_resident_memory_bytes", ()] > 0
+
+
+async def test_connections_are_counted_and_those_that_were_refused(database_url: str, tmp_path: Path) -> None:
+    engine = TradeEngine(engine_config(database_url, {"server.max_connections": 2}), tmp_path)
+    await engine.start()
+    try:
+        async with httpx.AsyncClient() as http, contextlib.AsyncExitStack() as stack:
+            for server in (engine.api, engine.websocket):
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                stack.callback(writer.close)
+            for _ in range(3):
+                assert (await http.get(f"http://127.0.0.1:{engine.api.port}/api/v1/time")).status_code == 503
+            assert (await http.get(f"http://127.0.0.1:{engine.api.port}/health/live")).status_code == 200
+            seen = await scrape(Venue(http, engine))
+            assert seen["api_connections", ()] == 2
+            assert seen["api_connections_refused_total", ()] == 3
+    finally:
+        await engine.stop()
+
+
+async def test_rows_without_a_partition_of_their_own_are_told(database_url: str, tmp_path: Path) -> None:
+    """The row is one of a day for which there is a table already, so that it cannot be moved."""
+    engine = TradeEngine(engine_config(database_url), tmp_path)
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("CREATE TABLE journal_y2031m01d01 ()")
+        await connection.execute(
+            "INSERT INTO journal (last_sequence, first_sequence, stamped_at, epoch, previous_hash, hash, state_hash,"
+            " commands, events) VALUES (0, 0, '2031-01-01', 0, '', '', '', '', '')"
+        )
+        await engine.start()
+        async with httpx.AsyncClient() as http:
+            seen = await scrape(Venue(http, engine))
+        assert seen["engine_default_partition_rows", (("table", "journal"),)] == 1
+        assert seen["engine_default_partition_rows", (("table", "orders"),)] == 0
+    finally:
+        await connection.close()
+        await engine.stop()
 
 
 async def test_an_engine_that_lost_its_database_says_so(venue: Venue) -> None:

@@ -180,3 +180,27 @@ async def test_a_halted_market_refuses_and_opens_again(venue: Venue) -> None:
     assert (await buyer.post(body)).status_code == 201
     await _verified(venue)
     assert (await buyer.balance("USDT"))[1] == parse_units("100.1")
+
+
+async def test_a_take_profit_waits_for_the_better_price(venue: Venue) -> None:
+    symbol = venue.market()
+    buyer, seller = await _pair(venue, symbol)
+    holder = await venue.trader(USDT="1000", **{symbol.split("/")[0]: "2"})
+    sells = {"symbol": symbol, "side": "SELL", "type": "STOP_LIMIT", "quantity": "1", "take_profit": True}
+    profit = (await holder.post(sells | {"stop_price": "105.00", "price": "104.00"})).json()["data"]["order"]
+    assert (profit["status"], profit["take_profit"]) == ("PENDING", True)
+    buys = {"symbol": symbol, "side": "BUY", "type": "STOP", "quantity": "1", "take_profit": True}
+    dip = (await holder.post(buys | {"stop_price": "95.00"})).json()["data"]["order"]
+    plain, _ = await holder.order(symbol, "SELL", "0.5", "200.00")
+    assert "take_profit" not in plain
+    await seller.order(symbol, "SELL", "1", "105.00")
+    await buyer.order(symbol, "BUY", "1", "105.00")
+    assert (await holder.get(f"/orders/{profit['id']}"))["status"] == "OPEN"
+    assert (await holder.get(f"/orders/{dip['id']}"))["status"] == "PENDING"
+    await buyer.order(symbol, "BUY", "1", "104.00")
+    await seller.order(symbol, "SELL", "3", "95.00")
+    await buyer.order(symbol, "BUY", "1", "95.00")
+    assert (await holder.get(f"/orders/{dip['id']}"))["status"] == "FILLED"
+    refused = await holder.post({**buys, "type": "MARKET"})
+    assert (refused.status_code, refused.json()["error"]["details"]["field"]) == (400, "take_profit")
+    await _verified(venue)

@@ -76,7 +76,7 @@ async def target(database_url: str, tmp_path: Path) -> AsyncIterator[Target]:
 
 async def test_refusals_by_rate_limits_are_as_described(database_url: str, tmp_path: Path) -> None:
     # The burst lets the venue be furnished: an order that trades costs two.
-    flags = {"orders_per_s": 20, "orders_burst": 60, "queries_per_s": 20, "queries_burst": 20, "public_per_s": 10_000,
+    flags = {"orders_per_s": 1, "orders_burst": 60, "queries_per_s": 1, "queries_burst": 20, "public_per_s": 10_000,
              "public_burst": 100_000}  # fmt: skip
     limits = {f"rate_limit.{name}": value for name, value in flags.items()}
     async with running(database_url, tmp_path, **limits) as target:

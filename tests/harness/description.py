@@ -58,9 +58,10 @@ def template(path: str) -> str:
 
 @cache
 def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+    with_slashes = ("symbol", "order_id")
     exact_then_longest = sorted(document()["paths"], key=lambda path: ("{" in path, -len(path)))
     return [
-        (path, re.compile(re.sub(r"\{(\w+)\}", lambda part: ".+" if part[1] == "symbol" else "[^/]+", path)))
+        (path, re.compile(re.sub(r"\{(\w+)\}", lambda part: ".+" if part[1] in with_slashes else "[^/]+", path)))
         for path in exact_then_longest
     ]
 

@@ -89,7 +89,7 @@ async def test_partitions_are_made_once_and_the_default_ones_stay_empty(pool: as
     assert len([name for name in made if name.startswith("trades_y")]) == 8
     assert len([name for name in made if name.startswith("journal_y")]) == 8
     assert await create_partitions(pool, months_ahead=3, days_ahead=9) == []
-    assert await default_rows(pool) == {"orders": False, "trades": False, "journal": False}
+    assert await default_rows(pool) == {"orders": 0, "trades": 0, "journal": 0}
 
 
 async def test_making_partitions_gives_way_to_a_lock_and_tries_again(pool: asyncpg.Pool) -> None:
@@ -129,7 +129,7 @@ async def test_rows_stamped_far_from_now_are_moved_to_where_they_belong(
     assert (await default_rows(pool))["trades"], "there is no partition for that day"
     made = await create_partitions(pool, months_ahead=1, days_ahead=6)
     assert {name_of("trades", far_us), name_of("journal", far_us)} <= set(made)
-    assert await default_rows(pool) == {"orders": False, "trades": False, "journal": False}
+    assert await default_rows(pool) == {"orders": 0, "trades": 0, "journal": 0}
     assert await place_of(pool, "orders", "order_id", there) == name_of("orders", far_us)
     assert await place_of(pool, "trades", "trade_id", ahead) == name_of("trades", far_us)
     assert await place_of(pool, "trades", "trade_id", later) == name_of("trades", now_us)
@@ -167,16 +167,19 @@ async def test_moved_orders_stay_referred_to_and_their_partition_is_as_any_other
 async def test_too_many_rows_stay_and_stop_nothing(pool: asyncpg.Pool, rows: Rows) -> None:
     now_us = time.time_ns() // 1000
     many, few = now_us + 3 * _DAY_US, now_us + 5 * _DAY_US
+    left: dict[str, int] = {}
     order = await rows.order(now_us)
     kept = [await rows.trade(many, order, order) for _ in range(3)]
     moved = await rows.trade(few, order, order)
     with capture_logs() as logs:
-        assert not await ensure_partitions(pool, months_ahead=1, days_ahead=6, rows_max=2)
+        assert not await ensure_partitions(pool, months_ahead=1, days_ahead=6, rows_max=2, left=left)
+    assert left == {"journal": 0, "orders": 0, "trades": 3}
     said = [line for line in logs if line["event"] == "default_rows_stay"]
     assert [(line["partition"], line["reason"]) for line in said] == [(name_of("trades", many), "more than 2 rows")]
     assert await place_of(pool, "trades", "trade_id", kept[0]) == "trades_default"
     assert await place_of(pool, "trades", "trade_id", moved) == name_of("trades", few)
-    assert await ensure_partitions(pool, months_ahead=1, days_ahead=6, rows_max=3)
+    assert await ensure_partitions(pool, months_ahead=1, days_ahead=6, rows_max=3, left=left)
+    assert left == {"journal": 0, "orders": 0, "trades": 0}
     assert await place_of(pool, "trades", "trade_id", kept[0]) == name_of("trades", many)
 
 
@@ -224,7 +227,7 @@ async def test_rows_are_moved_while_others_arrive(pool: asyncpg.Pool, rows: Rows
     assert await pool.fetchval("SELECT count(*) FROM orders") == 20 + count
     assert await pool.fetchval("SELECT count(*) FROM trades") == count
     await create_partitions(pool, months_ahead=1, days_ahead=1)
-    assert await default_rows(pool) == {"orders": False, "trades": False, "journal": False}
+    assert await default_rows(pool) == {"orders": 0, "trades": 0, "journal": 0}
     assert await pool.fetchval("SELECT count(*) FROM orders") == 20 + count
 
 

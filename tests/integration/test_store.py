@@ -24,7 +24,10 @@ from trade_engine.sequencer.store.commit import Writer
 from trade_engine.sequencer.store.memory import MemoryDatabase
 from trade_engine.sequencer.store.port import (
     CommitRefused,
+    CommitUndone,
+    CommitUnknown,
     Fenced,
+    StoreError,
     StoreUnavailable,
     SymbolTaken,
     Unstorable,
@@ -212,6 +215,50 @@ async def test_a_batch_that_breaks_a_check_is_refused_whole(store: Store, what: 
     assert await store.find_order(order(1).order_id) is None
     assert await store.find_client_orders([(ALICE, "first")]) == {}
     await store.commit(batch(1, order(1, client_order_id="first")))
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "means"),
+    [
+        ("40001", CommitUndone), ("40P01", CommitUndone), ("55P03", CommitUndone), ("40003", CommitUnknown),
+        ("53200", CommitUnknown), ("40002", CommitRefused), ("23514", CommitRefused), ("P0001", CommitRefused),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("another", ["postgres"], indirect=True)
+async def test_what_the_database_says_tells_whether_the_batch_was_at_fault(
+    store: Store, database_url: str, sqlstate: str, means: type[StoreError]
+) -> None:
+    """A trigger raises what PostgreSQL raises when it breaks a transaction off; the same batch may follow."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "CREATE FUNCTION break_off() RETURNS TRIGGER LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION 'planned' USING ERRCODE = '{sqlstate}'; END $$;"
+            "CREATE TRIGGER break_off BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION break_off()"
+        )
+        with pytest.raises(means):
+            await store.commit(batch(1, order(1)))
+        await connection.execute("DROP TRIGGER break_off ON journal")
+    finally:
+        await connection.close()
+    assert await store.find_order(order(1).order_id) is None
+    await store.commit(batch(1, order(1)))
+
+
+@pytest.mark.parametrize("another", ["postgres"], indirect=True)
+async def test_a_question_that_was_undone_does_not_count_as_a_database_away(store: Store, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "CREATE FUNCTION break_off() RETURNS TRIGGER LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'planned' USING ERRCODE = '40P01'; END $$;"
+            "CREATE TRIGGER break_off BEFORE INSERT ON traders FOR EACH ROW EXECUTE FUNCTION break_off()"
+        )
+        with pytest.raises(StoreUnavailable):
+            await store.number_traders([str(uuid.uuid4())])
+        assert await store.find_client_orders([(ALICE, "x")]) == {}, "it is asked again at once"
+    finally:
+        await connection.close()
 
 
 async def test_what_is_there_is_not_written_again(store: Store) -> None:

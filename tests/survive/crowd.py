@@ -135,9 +135,9 @@ class Trader:
 
     async def _stop(self) -> None:
         symbol, side, quantity = self._drawn()
-        away = self.rng.randint(1, 60)
-        cents = _MID[symbol] * 100 + (away if side == "BUY" else -away)
-        body = {"symbol": symbol, "side": side, "type": "STOP", "quantity": quantity}
+        away, turned = self.rng.randint(1, 60), self.rng.random() < 0.3
+        cents = _MID[symbol] * 100 + (away if (side == "BUY") != turned else -away)
+        body = {"symbol": symbol, "side": side, "type": "STOP", "quantity": quantity, "take_profit": turned}
         body["stop_price"] = f"{cents // 100}.{cents % 100:02}"
         if self.rng.random() < 0.5:
             body |= {"type": "STOP_LIMIT", "price": body["stop_price"]}

@@ -45,6 +45,8 @@ class Database(NamedTuple):
     #: What users read: one of them may take all of it, and no order waits.
     history_pool: Pool
     probe: DatabaseProbe
+    #: Rows in the DEFAULT partition of each table, as of the last look; empty before the first.
+    default_rows: dict[str, int]
 
 
 async def start_database(
@@ -91,12 +93,13 @@ async def start_database(
     probe = DatabaseProbe(await opened(1))
     run("database probe", probe.keep_running)
     months, days = options.partitions_months, options.partitions_days
-    keep = partial(keep_ahead, pool, months_ahead=months, days_ahead=days, time_us=clock.now_us)
+    left: dict[str, int] = {}
+    keep = partial(keep_ahead, pool, months_ahead=months, days_ahead=days, time_us=clock.now_us, left=left)
     run("partitions", keep)
-    return Database(url, direct_url, pool, wallet_pool, history_pool, probe)
+    return Database(url, direct_url, pool, wallet_pool, history_pool, probe, left)
 
 
-async def before_writing(config: Config, clock: Clock, pool: Pool) -> None:
+async def before_writing(config: Config, clock: Clock, pool: Pool, default_rows: dict[str, int]) -> None:
     """What the writer needs when it becomes one, and before anything is stamped: a clock, and room for its rows."""
     clock.anchor()
     clock.accept_behind((await clock_acceptances(pool)).stamped_us)
@@ -107,4 +110,5 @@ async def before_writing(config: Config, clock: Clock, pool: Pool) -> None:
         days_ahead=options.partitions_days,
         at_us=clock.now_us(),
         rows_max=ROWS_MAX_AT_START,
+        left=default_rows,
     )

@@ -39,6 +39,7 @@ def order() -> None:
 @click.argument("price", type=AMOUNT, required=False)
 @click.option("--type", "kind", type=_words(OrderType), default="LIMIT", show_default=True)
 @click.option("--stop-price", type=AMOUNT, help="Of STOP and STOP_LIMIT orders.")
+@click.option("--take-profit", is_flag=True, help="STOP and STOP_LIMIT: reached when the price is better, not worse.")
 @click.option("--time-in-force", type=_words(TimeInForce), default="GTC", show_default=True)
 @click.option("--expires-at", type=click.DateTime(_TIMES), help="Of GTD orders, UTC.")
 @click.option("--quote-amount", type=AMOUNT, help="What a market BUY may spend, instead of QUANTITY.")

@@ -144,6 +144,8 @@ class NewOrder:
     client_order_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     self_trade_prevention: SelfTradePrevention = "CANCEL_NEWEST"
     post_only: bool = False
+    #: Of STOP and STOP_LIMIT: reached when the price is better than now, not worse.
+    take_profit: bool = False
     display_quantity: Amount | None = None
     quote_amount: Amount | None = None
     expires_at: datetime | None = None
@@ -164,6 +166,8 @@ class NewOrder:
             "self_trade_prevention": self.self_trade_prevention,
             "post_only": self.post_only,
         }
+        if self.take_profit:
+            body["take_profit"] = True
         for name in ("quantity", "price", "stop_price", "display_quantity", "quote_amount"):
             if getattr(self, name) is not None:
                 body[name] = write_amount(name, getattr(self, name))

@@ -20,7 +20,7 @@ TimeInForce = Literal["GTC", "IOC", "FOK", "DAY", "GTD"]
 SelfTradePrevention = Literal["CANCEL_NEWEST", "CANCEL_OLDEST", "CANCEL_BOTH", "DECREMENT", "NONE"]
 OrderStatus = Literal["PENDING", "OPEN", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REJECTED", "EXPIRED"]
 SettlementStatus = Literal["PENDING", "SETTLED", "FAILED"]
-Interval = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+Interval = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"]
 MarketState = Literal["OPEN", "HALTED", "CANCEL_ONLY", "CLOSED"]
 
 
@@ -50,6 +50,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     filled_at: datetime | None = None
     cancelled_at: datetime | None = None
     expires_at: datetime | None = None
+    take_profit: bool = False
 
     @property
     def is_open(self) -> bool:

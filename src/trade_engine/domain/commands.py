@@ -57,6 +57,8 @@ class OrderFlag(IntFlag):
     LIMITED_NOTIONAL = 2
     #: Market BUY by amount: ``quantity`` is 0, as many lots as ``max_notional`` pays for.
     QUOTE_AMOUNT = 4
+    #: STOP and STOP_LIMIT: reached from the other side (BUY as the price falls, SELL as it rises), as a take-profit is.
+    REVERSED = 8
 
 
 class Command(NamedTuple):

@@ -29,6 +29,8 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     client_order_id: str | None = None
     institution_id: str | None = None
     post_only: bool = False
+    #: STOP and STOP_LIMIT: reached from the other side, when the price is better.
+    take_profit: bool = False
     display_quantity: int = 0
     #: Market BUY by amount: what to spend, instead of ``quantity``.
     quote_amount: int = 0

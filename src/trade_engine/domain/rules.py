@@ -134,6 +134,8 @@ def _check_options(request: PlaceOrder, market: Market) -> None:
     kind, lasting = request.type, request.time_in_force
     if request.post_only and (kind not in _PRICED or lasting in _AT_ONCE):
         _invalid("INVALID_FLAGS", "post_only needs a LIMIT order that may rest", "post_only", "true")
+    if request.take_profit and kind not in _STOPPED:
+        _invalid("INVALID_FLAGS", "take_profit needs a STOP or STOP_LIMIT order", "take_profit", "true")
     if lasting is TimeInForce.GTD and not request.expires_us:
         _invalid("INVALID_EXPIRY", "a GTD order needs expires_at", "expires_at", "")
     if lasting is not TimeInForce.GTD and request.expires_us:

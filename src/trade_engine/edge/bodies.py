@@ -29,6 +29,9 @@ from trade_engine.sequencer.ports import Amendment
 
 Body = TypeVar("Body")
 
+#: Characters of a client order id.
+CLIENT_ID_MAX: Final = 100
+
 
 class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The body of POST /orders."""
@@ -43,6 +46,7 @@ class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     client_order_id: ClientId | None = None
     self_trade_prevention: PreventionWord = "CANCEL_NEWEST"
     post_only: bool = False
+    take_profit: bool = False
     display_quantity: AmountText | None = None
     quote_amount: AmountText | None = None
     expires_at: TimeText | None = None
@@ -68,6 +72,7 @@ FIELD_CODES = {
     "client_order_id": "INVALID_CLIENT_ORDER_ID",
     "self_trade_prevention": "INVALID_SELF_TRADE_PREVENTION",
     "post_only": "INVALID_FLAGS",
+    "take_profit": "INVALID_FLAGS",
     "display_quantity": "INVALID_DISPLAY_QUANTITY",
     "quote_amount": "INVALID_QUOTE_AMOUNT",
     "expires_at": "INVALID_EXPIRY",
@@ -92,13 +97,13 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         InvalidRequest: a field cannot be read; its own code.
     """
     client_order_id = body.client_order_id
-    if client_order_id is not None and not (0 < len(client_order_id) <= 100 and client_order_id.isprintable()):
+    if client_order_id is not None and not is_client_order_id(client_order_id):
         raise InvalidRequest(
             "INVALID_CLIENT_ORDER_ID",
             "client_order_id must be 1 to 100 printable characters",
             field="client_order_id",
             provided=client_order_id[:120],
-            limit=100,
+            limit=CLIENT_ID_MAX,
         )
     return PlaceOrder(
         user_id=user_id,
@@ -113,6 +118,7 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         client_order_id=client_order_id,
         institution_id=institution_id,
         post_only=body.post_only,
+        take_profit=body.take_profit,
         display_quantity=_amount("display_quantity", body.display_quantity),
         quote_amount=_amount("quote_amount", body.quote_amount),
         expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,
@@ -217,6 +223,11 @@ def _provided(content: bytes, field: str) -> str | None:
         return None
 
 
+def is_client_order_id(text: str) -> bool:
+    """Whether callers may name an order so: 1 to 100 printable characters."""
+    return 0 < len(text) <= CLIENT_ID_MAX and text.isprintable()
+
+
 def read_order_id(given: str) -> str:
     """An order's id as the engine writes it.
 
@@ -225,5 +236,10 @@ def read_order_id(given: str) -> str:
     """
     order_id = canonical_uuid(given)
     if order_id is None:
-        raise InvalidRequest("INVALID_ORDER_ID", "the order id must be a UUID", field="order_id", provided=given[:100])
+        raise InvalidRequest(
+            "INVALID_ORDER_ID",
+            "the order id must be a UUID, or client: and a client_order_id",
+            field="order_id",
+            provided=given[:100],
+        )
     return order_id

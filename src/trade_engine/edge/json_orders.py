@@ -12,13 +12,25 @@ from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, PlaceOrder
 from trade_engine.edge.auth.tokens import Principal
-from trade_engine.edge.bodies import AmendBody, PlaceBody, decode, read_amend, read_order_id, read_place
+from trade_engine.edge.bodies import (
+    CLIENT_ID_MAX,
+    AmendBody,
+    PlaceBody,
+    decode,
+    is_client_order_id,
+    read_amend,
+    read_order_id,
+    read_place,
+)
 from trade_engine.edge.trading import Desk
 from trade_engine.edge.views import CancelledView, OrderView, PlacedView, show_order, show_own_trade
 from trade_engine.sequencer.ports import Placed
 
 #: Fields of which a refusal shows what was written, not what was read of it, and nothing where they were not given.
 _AS_WRITTEN: Final = frozenset(("price", "quantity", "stop_price", "expires_at"))
+
+#: What stands before a client order id where an order's id is asked for.
+_BY_CLIENT: Final = "client:"
 
 _decoder = msgspec.json.Decoder(PlaceBody)
 _amend_decoder = msgspec.json.Decoder(AmendBody)
@@ -65,6 +77,7 @@ def differences(request: PlaceOrder, order: Order, market: Market) -> list[str]:
         "time_in_force": (request.time_in_force, order.time_in_force),
         "self_trade_prevention": (request.stp, order.stp),
         "post_only": (request.post_only, bool(order.flags & OrderFlag.POST_ONLY)),
+        "take_profit": (request.take_profit, bool(order.flags & OrderFlag.REVERSED)),
         "display_quantity": (request.display_quantity, order.display),
     }
     return [name for name, (asked, placed) in pairs.items() if asked != placed]
@@ -73,13 +86,13 @@ def differences(request: PlaceOrder, order: Order, market: Market) -> list[str]:
 async def amend(desk: Desk, caller: Principal, order_id: str, content: bytes) -> PlacedView:
     """Change the caller's order as ``content`` says: the order as it is now, and the trades that it made at once."""
     change = read_amend(decode(_amend_decoder, content))
-    changed = await desk.amend(read_order_id(order_id), caller.user_id, change)
+    changed = await desk.amend(await _identify(desk, caller, order_id), caller.user_id, change)
     return _show(desk, caller, changed)
 
 
 async def cancel(desk: Desk, caller: Principal, order_id: str) -> OrderView:
     """End the caller's order: the order as it ended."""
-    order = await desk.cancel(read_order_id(order_id), caller.user_id)
+    order = await desk.cancel(await _identify(desk, caller, order_id), caller.user_id)
     return show_order(order, desk.markets.numbered(order.market_id))
 
 
@@ -89,9 +102,20 @@ async def cancel_all(desk: Desk, caller: Principal, symbol: str | None) -> Cance
     return CancelledView(await desk.cancel_all(caller.user_id, market))
 
 
+async def _identify(desk: Desk, caller: Principal, name: str) -> str:
+    """The id of the caller's order that is named by its id, or by ``client:`` and its client order id."""
+    if not name.startswith(_BY_CLIENT):
+        return read_order_id(name)
+    client_order_id = name.removeprefix(_BY_CLIENT)
+    if not is_client_order_id(client_order_id):
+        message = f"client: is followed by the 1 to {CLIENT_ID_MAX} printable characters of a client_order_id"
+        raise InvalidRequest("INVALID_ORDER_ID", message, field="order_id", provided=name[:120])
+    return await desk.order_id_of(client_order_id, caller.user_id)
+
+
 async def find(desk: Desk, caller: Principal, order_id: str) -> OrderView:
     """The caller's order."""
-    order = await desk.find(read_order_id(order_id), caller.user_id)
+    order = await desk.find(await _identify(desk, caller, order_id), caller.user_id)
     return show_order(order, desk.markets.numbered(order.market_id))
 
 

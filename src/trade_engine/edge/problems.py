@@ -64,7 +64,7 @@ CODES: Final[dict[str, Meaning]] = {
     "INVALID_CURSOR": Meaning(400, "the cursor is not one that this API gave out"),
     "INVALID_ORDER_ID": Meaning(400, "the order id is not a UUID"),
     "INVALID_SYMBOL": Meaning(400, "there is no such market"),
-    "INVALID_INTERVAL": Meaning(400, "the interval is not 1m, 5m, 15m, 1h, 4h or 1d"),
+    "INVALID_INTERVAL": Meaning(400, "the interval is not one of those that candles have"),
     "INVALID_SIDE": Meaning(400, "the side is not BUY or SELL"),
     "INVALID_ORDER_TYPE": Meaning(400, "the type is not LIMIT, MARKET, STOP or STOP_LIMIT"),
     "INVALID_TIME_IN_FORCE": Meaning(400, "the time in force is not GTC, IOC, FOK, DAY or GTD"),

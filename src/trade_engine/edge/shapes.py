@@ -18,7 +18,7 @@ from trade_engine.domain.enums import (
     Side,
     TimeInForce,
 )
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS
 
 _UUID: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _ORDER: Final = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
@@ -42,12 +42,14 @@ def words(names: Iterable[Any], **more: Any) -> dict[str, Any]:
 
 
 AMOUNT: Final = text(r"(0|[1-9][0-9]{0,10})(\.[0-9]{1,8})?", "0.5")
-#: Half a billion years in milliseconds are still 15 digits.
+#: From 1990 on, in milliseconds from 1992 on: what is less was meant in seconds.
 MOMENT: Final = text(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})|[0-9]{1,15})",
+    r"((199[0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+    r"|[7-9][0-9]{11}|[1-9][0-9]{12,14})",
     "2026-01-31T12:00:00Z",
 )
 UUID: Final = text(_UUID, _ORDER, format="uuid")
+ORDER_NAME: Final = text(f"({_UUID}|client:[!-~]{{1,100}})", _ORDER)
 SYMBOL: Final = text(r"[A-Za-z0-9]{1,15}[-/]?[A-Za-z0-9]{1,15}", "BTC-USDT")
 KEY: Final = text("tek_[0-9a-f]{32}", "tek_0123456789abcdef0123456789abcdef")
 REASON: Final = text(r"[^\u0000]*", "asked for by the customer", minLength=1, maxLength=400)

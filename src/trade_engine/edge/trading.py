@@ -52,6 +52,10 @@ class Desk:
         """End all orders of a user, in one market or all; how many.  Returns after the commits."""
         return await self._trading.cancel_all(user_id, market.symbol if market is not None else None)
 
+    async def order_id_of(self, client_order_id: str, user_id: str) -> str:
+        """The id of the order that a user placed with a client order id."""
+        return await self._trading.order_id_of(client_order_id, user_id)
+
     async def find(self, order_id: str, user_id: str | None) -> Order:
         """One order, open or ended."""
         return await self._trading.order(order_id, user_id)

@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from trade_engine.domain.commands import OrderFlag
 from trade_engine.domain.enums import TimeInForce
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, Trade
@@ -24,7 +26,8 @@ from trade_engine.edge.shapes import (
     TypeWord,
 )
 from trade_engine.edge.times import show_time, show_time_or_none
-from trade_engine.marketdata.candles import INTERVALS, Candle
+from trade_engine.marketdata.candles import Candle
+from trade_engine.marketdata.intervals import end_of
 from trade_engine.sequencer.ports import TickerView
 
 #: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
@@ -56,6 +59,8 @@ class OrderView(msgspec.Struct, gc=False):
     filled_at: Time | None
     cancelled_at: Time | None
     expires_at: Time | None
+    #: Only of a stop that is reached from the other side.
+    take_profit: bool | UnsetType = UNSET
 
 
 class OwnTradeView(msgspec.Struct, gc=False, omit_defaults=True):
@@ -186,6 +191,7 @@ def show_order(order: Order, market: Market) -> OrderView:
         show_time_or_none(order.filled_us),
         show_time_or_none(order.cancelled_us),
         show_time(order.expires_us) if order.time_in_force in _ENDING and order.expires_us else None,
+        True if order.flags & OrderFlag.REVERSED else UNSET,
     )
 
 
@@ -230,7 +236,7 @@ def show_trade(trade: Trade, market: Market) -> TradeView:
 def show_candle(candle: Candle, market: Market, interval: str, committed_us: int) -> CandleView:
     """A candle for JSON; it is closed if it ends by ``committed_us``."""
     decimals = market.price_decimals
-    end_us = candle.start_us + INTERVALS[interval]
+    end_us = end_of(interval, candle.start_us)
     return CandleView(
         market.symbol,
         interval,

@@ -187,6 +187,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = -1
         self._wait(self._settings.body_timeout_s)
         if self._slot.refusal is not None and not self._probes():
+            self._slot.refused()
             self._end(REFUSALS[self._slot.refusal.status])
             return
         super().on_headers_complete()

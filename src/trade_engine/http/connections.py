@@ -128,6 +128,11 @@ class Slot:
         owed_s = self._connections.messages.owed_s(self._speaks_for)
         return min(max(owed_s, PAUSE_MIN_S), _PAUSE_MAX_S) if owed_s else 0.0
 
+    def refused(self) -> None:
+        """Count that whoever has this place in reserve was told its refusal."""
+        if self._connections is not None:
+            self._connections.refused += 1
+
     def release(self) -> None:
         """Give the place back; again, nothing."""
         connections, self._connections = self._connections, None
@@ -147,7 +152,7 @@ class Connections:
         self._open = self._reserved = 0
         self._by_address: Counter[str] = Counter()
         self._reserved_by_address: Counter[str] = Counter()
-        #: Connections that got no place.
+        #: Connections that got no place, or one in reserve without asking for health.
         self.refused = 0
 
     @property

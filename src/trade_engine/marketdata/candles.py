@@ -12,8 +12,9 @@ import msgspec
 MINUTE_US: Final = 60_000_000
 DAY_US: Final = 24 * 60 * MINUTE_US
 
-#: Width by name.  Each is a whole number of the one before, which the fold relies on.
-INTERVALS: Final = {
+#: Width by name of the intervals that are kept (``intervals`` has the others).  Each is a whole number of the one
+#: before, which the fold relies on.
+STORED: Final = {
     "1m": MINUTE_US,
     "5m": 5 * MINUTE_US,
     "15m": 15 * MINUTE_US,
@@ -42,7 +43,7 @@ class Candles:
     """The newest candles of a market, by interval; the last of each is the running one."""
 
     def __init__(self) -> None:
-        self._series: dict[str, deque[Candle]] = {name: deque() for name in INTERVALS}
+        self._series: dict[str, deque[Candle]] = {name: deque() for name in STORED}
         self._running: list[Candle] = []
         #: When the running minute ends, and with it perhaps longer intervals.
         self._end_us = 0
@@ -69,7 +70,7 @@ class Candles:
 
     def _begin(self, part: Candle) -> None:
         """Let new candles begin where the time of ``part`` is past the running ones."""
-        for name, width_us in INTERVALS.items():
+        for name, width_us in STORED.items():
             series = self._series[name]
             start_us = part.start_us - part.start_us % width_us
             if not series or series[-1].start_us < start_us:

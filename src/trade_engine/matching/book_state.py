@@ -43,6 +43,7 @@ class BookState:
         #: Live orders a user.
         self.user_orders: dict[int, int] = {}
         self.ladders = (Ladder.resting(BUY), Ladder.resting(SELL))
+        #: Those that are reached as the price rises, and as it falls.
         self.stops = (Ladder.waiting(BUY), Ladder.waiting(SELL))
         self.expiries = ExpiryQueue(self.orders)
         self.load_memory(MarketMemory(0, OPEN, 0, 0, 0, 0, 0, 0))
@@ -130,7 +131,7 @@ class BookState:
         self.orders[order.order_number] = order
         self.user_orders[order.user] = self.user_orders.get(order.user, 0) + 1
         if order.waiting:
-            self.stops[order.side].add(order, order.stop_price)
+            self.stops[order.reached_falling].add(order, order.stop_price)
         else:
             self.ladders[order.side].add(order, order.price)
         self.expiries.add(order)
@@ -141,7 +142,7 @@ class BookState:
         if not order.waiting:
             self.ladders[order.side].remove(order)
         elif order.level is not None:
-            self.stops[order.side].remove(order)
+            self.stops[order.reached_falling].remove(order)
         del self.orders[order.order_number]
         left = self.user_orders[order.user] - 1
         if left:
@@ -199,6 +200,6 @@ class BookState:
         """Whether the last trade has reached an order's stop price."""
         if not self.last_price or not order.is_stop:
             return False
-        if order.side == BUY:
-            return self.last_price >= order.stop_price
-        return self.last_price <= order.stop_price
+        if order.reached_falling:
+            return self.last_price <= order.stop_price
+        return self.last_price >= order.stop_price

@@ -31,6 +31,7 @@ from trade_engine.matching.codes import (
     POST_ONLY,
     QUOTE_AMOUNT,
     REDUCE,
+    REVERSED,
     STOP,
     STOP_LIMIT,
     TRIGGER,
@@ -44,7 +45,7 @@ _PPM: Final = 1_000_000
 _LIMIT_TYPES: Final = (LIMIT, STOP_LIMIT)
 _STOP_TYPES: Final = (STOP, STOP_LIMIT)
 _AT_ONCE: Final = (IOC, FOK)
-_ALL_FLAGS: Final = POST_ONLY | LIMITED_NOTIONAL | QUOTE_AMOUNT
+_ALL_FLAGS: Final = POST_ONLY | LIMITED_NOTIONAL | QUOTE_AMOUNT | REVERSED
 _CLOSED_BY: Final = {
     HALTED: Reason.MARKET_HALTED,
     CANCEL_ONLY: Reason.MARKET_CANCEL_ONLY,
@@ -96,6 +97,7 @@ def _check_flags(c: Command) -> Reason:
         c.flags & ~_ALL_FLAGS
         or (post_only and (c.type not in _LIMIT_TYPES or c.time_in_force in _AT_ONCE))
         or (limited and c.side != BUY)
+        or (c.flags & REVERSED and c.type not in _STOP_TYPES)
         or (by_amount and (not limited or c.type != MARKET or c.time_in_force == FOK))
     ):
         return Reason.INVALID_FLAGS

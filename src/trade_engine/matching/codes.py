@@ -37,6 +37,7 @@ CLOSED: Final = int(MarketState.CLOSED)
 POST_ONLY: Final = int(OrderFlag.POST_ONLY)
 LIMITED_NOTIONAL: Final = int(OrderFlag.LIMITED_NOTIONAL)
 QUOTE_AMOUNT: Final = int(OrderFlag.QUOTE_AMOUNT)
+REVERSED: Final = int(OrderFlag.REVERSED)
 
 PLACE: Final = int(CommandKind.PLACE)
 CANCEL: Final = int(CommandKind.CANCEL)

@@ -7,7 +7,7 @@ code path serves both sides.  A ladder knows structure only: no matching, no eve
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from trade_engine.matching.codes import BUY, MARKET, SELL, STOP, STOP_LIMIT
+from trade_engine.matching.codes import BUY, MARKET, REVERSED, SELL, STOP, STOP_LIMIT
 from trade_engine.matching.protocol import Resting
 
 
@@ -50,6 +50,11 @@ class BookOrder:
         self.level: PriceLevel | None = None
         self.previous: BookOrder | None = None
         self.next: BookOrder | None = None
+
+    @property
+    def reached_falling(self) -> int:
+        """Whether it waits for the price to fall (1) or to rise (0): the ladder of stops that it waits in."""
+        return 1 - self.side if self.flags & REVERSED else self.side
 
     def resting(self) -> Resting:
         """An immutable copy."""

@@ -11,6 +11,9 @@ from trade_engine.matching.book_state import BookState
 from trade_engine.matching.ladder import BookOrder, Ladder
 from trade_engine.matching.protocol import MarketMemory, Resting
 
+#: What an order that rests or waits may have.
+_LIVE_FLAGS = int(OrderFlag.POST_ONLY | OrderFlag.LIMITED_NOTIONAL | OrderFlag.REVERSED)
+
 
 def restore_book(book: BookState, memory: MarketMemory, orders: list[Resting]) -> None:
     """Fill an empty book with ``orders`` in ascending priority.
@@ -79,11 +82,14 @@ def order_problem(o: Resting) -> str:
         or not all(0 <= number <= MAX_UNITS for number in numbers)
     ):
         return "a number is out of range"
-    if o.side > 1 or o.type > OrderType.STOP_LIMIT or o.time_in_force > 4 or o.stp > 4 or o.flags > 3 or o.waiting > 1:
+    words = o.side > 1 or o.type > OrderType.STOP_LIMIT or o.time_in_force > 4 or o.stp > 4 or o.waiting > 1
+    if words or o.flags & ~_LIVE_FLAGS:
         return "an enumeration is out of range"
     if not 0 < o.leaves <= o.quantity <= MAX_UNITS or o.price * o.quantity > MAX_UNITS:
         return "its quantities contradict one another"
     is_stop = o.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+    if o.flags & OrderFlag.REVERSED and not is_stop:
+        return "an enumeration is out of range"
     if o.waiting:
         return "" if is_stop and o.stop_price and not o.display_remaining else "it cannot wait as a stop"
     if o.type in (OrderType.MARKET, OrderType.STOP) or not o.price:
@@ -136,7 +142,8 @@ def _verify_ladder(book: BookState, ladder: Ladder, side: Side, waiting: int, se
             _require(book.orders.get(order.order_number) is order, f"order {order.order_number} is not known by number")
             _require(order.order_number not in seen, f"order {order.order_number} is in two places")
             seen.add(order.order_number)
-            _require(order.level is level and order.side == side and order.waiting == waiting, "an order is misplaced")
+            _require(order.level is level and order.waiting == waiting, "an order is misplaced")
+            _require((order.reached_falling if waiting else order.side) == side, "an order is on the wrong side")
             price = order.stop_price if waiting else order.price
             _require(level.price == price, f"order {order.order_number} is at the wrong price")
             _require(order.priority > last_priority, f"level {level.price}: priorities are out of order")

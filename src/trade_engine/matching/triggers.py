@@ -1,10 +1,11 @@
 """How stops that trades have reached enter the market: in which order, and how many of them in one command.
 
 Under CASCADE_BUDGET they enter in rounds.  A round is every stop that the trades of the round before it have reached:
-BUYs from the lowest stop price up, then SELLs from the highest down, at one price in time order.  So a round is two
-prices, and the stops stay where they wait until their turn comes.  One command starts as many stops, and meets as many
-makers, as the market's maximum of fills says; what does not fit waits, in the same order, for the next TRIGGER.  A
-stop that would not come to its end within what is left waits too, so that it never loses its rest to those before it.
+those that wait for the price to rise (BUYs, take-profit SELLs) from the lowest stop price up, then those that wait for
+it to fall (SELLs, take-profit BUYs) from the highest down, at one price in time order.  So a round is two prices, and
+the stops stay where they wait until their turn comes.  One command starts as many stops, and meets as many makers, as
+the market's maximum of fills says; what does not fit waits, in the same order, for the next TRIGGER.  A stop that would
+not come to its end within what is left waits too, so that it never loses its rest to those before it.
 
 Without that rule (version 0.1) all stops that were reached enter in the same command, whatever that takes.
 """
@@ -74,7 +75,7 @@ def _cascade_whole(book: BookState, trigger: Trigger) -> None:
 
 
 def _collect(book: BookState, queue: deque[BookOrder]) -> None:
-    """Queue the stops that the last taker's trades reached: BUYs from below, then SELLs from above."""
+    """Queue the stops that the last taker's trades reached: rising ones from below, then falling ones from above."""
     if not book.trade_high:
         return
     for stops, reached in ((book.stops[BUY], book.trade_high), (book.stops[SELL], -book.trade_low)):

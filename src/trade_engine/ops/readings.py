@@ -1,11 +1,12 @@
 """What an engine's metrics read when Prometheus asks: queues, books, backlogs, connections.  Nothing here waits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 from trade_engine.domain.enums import Side
 from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.scale import UNIT
+from trade_engine.http.connections import Connections
 from trade_engine.ops.metrics import Reading
 from trade_engine.sequencer.engine import Engine
 from trade_engine.sequencer.keeper import REBUILDS
@@ -67,6 +68,18 @@ def read_settlement(worker: SettlementWorker) -> Iterator[Reading]:
     yield Reading("settlement_retries", "Refusals by the wallet.", counts.refused, counts=True)
     yield Reading("settlement_failed", "Instructions that became dead letters.", counts.failed, counts=True)
     yield Reading("settlement_outages", "Calls that met a wallet or database away.", counts.outages, counts=True)
+
+
+def read_partitions(default_rows: Mapping[str, int]) -> Iterator[Reading]:
+    """What is not where it belongs, as of the last round of the task that keeps partitions ahead."""
+    for table, rows in default_rows.items():
+        yield Reading("engine_default_partition_rows", "Rows in a DEFAULT partition.", rows, ("table", table))
+
+
+def read_connections(places: Connections) -> Iterator[Reading]:
+    """The servers of the API: who is connected, and who got no place."""
+    yield Reading("api_connections", "Connections that are open.", places.open)
+    yield Reading("api_connections_refused", "Connections refused unread.", places.refused, counts=True)
 
 
 def read_streams(connections: int, counts: StreamCounts) -> Iterator[Reading]:

@@ -6,6 +6,7 @@ alive but has not said so for too long counts as stuck, and readiness tells.
 """
 
 import asyncio
+import contextlib
 import enum
 import time
 from collections.abc import Callable, Coroutine
@@ -95,6 +96,7 @@ class Supervisor:
         *,
         stuck_after_s: float | None = None,
         status: int = EXIT_BROKEN,
+        stack: contextlib.AsyncExitStack | None = None,
     ) -> Supervised:
         """Run ``work`` as a task of that name, for as long as the engine lives.
 
@@ -104,12 +106,15 @@ class Supervisor:
             death: what its end means, whether by an exception or by coming to its end.
             stuck_after_s: the task promises a ``beat`` at least so often; None: it promises nothing.
             status: the exit status of the engine, if the death ends it.
+            stack: ends the task when it is closed; None: ``end`` and ``stop`` do.
         """
         if name in self._tasks:
             raise ValueError(f"a task named {name} is running")
         supervised = self._tasks[name] = Supervised(name, work, death, stuck_after_s, status)
         supervised.beat()
         supervised.task = asyncio.create_task(self._keep(supervised), name=name)
+        if stack is not None:
+            stack.push_async_callback(self.end, name)
         return supervised
 
     def end_engine(self, reason: str, status: int = EXIT_BROKEN) -> None:

@@ -54,8 +54,15 @@ from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
 from trade_engine.matching.protocol import Book
 from trade_engine.ops.metrics import Metrics, Reading
-from trade_engine.ops.readings import ENGINE_UP, read_engine, read_settlement, read_streams
-from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Death, Supervised, Supervisor, Work
+from trade_engine.ops.readings import (
+    ENGINE_UP,
+    read_connections,
+    read_engine,
+    read_partitions,
+    read_settlement,
+    read_streams,
+)
+from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Supervisor
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.clock_watch import ClockWatch
@@ -108,6 +115,8 @@ class TradeEngine:
         self._entrance = Entrance()
         self._stack = contextlib.AsyncExitStack()
         self.supervisor = Supervisor()
+        #: Runs a task of the engine's own, which ends when the engine stops.
+        self._run = partial(self.supervisor.start, stack=self._stack)
         self.watchdog = Watchdog()
 
     async def start(self, before_serving: Callable[["TradeEngine"], Awaitable[None]] | None = None) -> None:
@@ -138,7 +147,7 @@ class TradeEngine:
         database = await start_database(self.config, self.data_dir, self.clock, self._stack, self._run)
         self.database_url, self.pool = database.url, database.pool
         self._wallet_pool, self._history_pool = database.wallet_pool, database.history_pool
-        self.probe = database.probe
+        self.probe, self._default_rows = database.probe, database.default_rows
         self.tenure = Tenure(self.config, database.direct_url, self.data_dir, self._stack)
         self._writer = self.tenure.writer
 
@@ -170,7 +179,7 @@ class TradeEngine:
 
     async def _start_engine(self) -> None:
         matching, server = self.config.matching, self.config.server
-        await before_writing(self.config, self.clock, self.pool)
+        await before_writing(self.config, self.clock, self.pool, self._default_rows)
         limits = SequencerLimits(
             queue=matching.queue,
             batch_commands=matching.batch_commands,
@@ -284,11 +293,13 @@ class TradeEngine:
     def _readings(self) -> Iterator[Reading]:
         """What the metrics read at a scrape."""
         yield from self.tenure.readings()
+        yield from read_connections(self.api.connections)
         if self.tenure.role in ("starting", "standby"):
             yield Reading("engine_up", ENGINE_UP, 0.0)
             return
         yield from read_engine(self.engine)
         yield from read_settlement(self.settlement)
+        yield from read_partitions(self._default_rows)
         if self.wallet.condition() is not None:
             yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(self.wallet.is_out))
         if self.streams is not None:
@@ -346,20 +357,6 @@ class TradeEngine:
     def stopping(self) -> asyncio.Event:
         """Set when the engine has to end."""
         return self.supervisor.finished
-
-    def _run(
-        self,
-        name: str,
-        work: Work,
-        death: Death = Death.RESTART,
-        *,
-        stuck_after_s: float | None = None,
-        status: int = EXIT_BROKEN,
-    ) -> Supervised:
-        """Run a task of the engine's own under its supervisor."""
-        supervised = self.supervisor.start(name, work, death, stuck_after_s=stuck_after_s, status=status)
-        self._stack.push_async_callback(self.supervisor.end, name)
-        return supervised
 
     def issue_token(self, user_id: str, roles: Sequence[str] = (TRADER,), ttl_s: int = 3600) -> str:
         """A token that this engine accepts."""

@@ -1,6 +1,7 @@
 """The wallet as a process of its own: 1 database -> 2 ledger -> 3 API."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -11,9 +12,11 @@ from trade_engine.config import Config
 from trade_engine.edge.problems import Unauthorized
 from trade_engine.http.server import ApiServer
 from trade_engine.http.settings import ServerSettings
+from trade_engine.ops.supervisor import Supervisor
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
 from trade_engine.storage.migrate import load_migrations, require_current, up
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
+from trade_engine.storage.probe import DatabaseProbe
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.http_app import Roles, create_wallet_app
 
@@ -66,7 +69,7 @@ class WalletService:
             reserve_timeout_s=config.wallet.reserve_timeout_ms / 1e3,
             timeout_s=config.wallet.timeout_ms / 1e3,
         )
-        app = create_wallet_app(wallet, _roles(config, self._secret), __version__)
+        app = create_wallet_app(wallet, _roles(config, self._secret), __version__, await self._probe(url))
         server = ApiServer(
             app,
             ServerSettings(
@@ -78,6 +81,15 @@ class WalletService:
         await server.start()
         self._stack.push_async_callback(server.stop)
         return server.port
+
+    async def _probe(self, url: str) -> Callable[[], str]:
+        """How the database is, asked for in the background on a connection that no request takes."""
+        pool = await open_pool(url, PoolSettings(max_open=1))
+        self._stack.push_async_callback(close_pool, pool)
+        probe = DatabaseProbe(pool)
+        await probe.look()
+        Supervisor().start("database probe", probe.keep_running, stack=self._stack)
+        return probe.condition
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

@@ -327,7 +327,9 @@ def new_order(request: PlaceOrder, market: Market, book: Book, *, order_id: str,
         type=request.type,
         time_in_force=request.time_in_force,
         stp=request.stp,
-        flags=flags | (OrderFlag.POST_ONLY if request.post_only else 0),
+        flags=flags
+        | (OrderFlag.POST_ONLY if request.post_only else 0)
+        | (OrderFlag.REVERSED if request.take_profit else 0),
         client_order_id=request.client_order_id,
         institution_id=request.institution_id,
         price=request.price,

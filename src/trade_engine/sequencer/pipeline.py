@@ -26,8 +26,10 @@ from trade_engine.sequencer.memory import Memory
 from trade_engine.sequencer.publish import CommittedBatch, Publisher
 from trade_engine.sequencer.queue import RequestQueue
 from trade_engine.sequencer.releases import PendingReleases
+from trade_engine.sequencer.store.patience import commit_patiently
 from trade_engine.sequencer.store.port import (
     CommitRefused,
+    CommitUndone,
     CommitUnknown,
     Fenced,
     Store,
@@ -350,8 +352,8 @@ class Sequencer:
             return
         try:
             await self._failpoints.reach("before_commit")
-            await self._store.commit(batch)
-        except (CommitRefused, FailpointError) as error:
+            await commit_patiently(self._store, batch)
+        except (CommitRefused, CommitUndone, FailpointError) as error:
             await self._refused(matched, error)
             return
         except Fenced as error:
@@ -388,10 +390,10 @@ class Sequencer:
         part = matched.part
         log.warning("batch_refused", error=repr(error), commands=len(part.requests), releases=len(part.releases))
         await self._keeper.set_back(matched.changes, "commit_refused")
-        if len(part.requests) + len(part.releases) > 1:
+        if len(part.requests) + len(part.releases) > 1 and not isinstance(error, CommitUndone):
             self._parts.extend(part.halves()[::-1])
             return
-        if isinstance(error, FailpointError):
+        if isinstance(error, FailpointError | CommitUndone):
             self._release_at_s = asyncio.get_running_loop().time() + _RELEASE_AGAIN_S
             self._refuse(part.requests, Unavailable("DATABASE_UNAVAILABLE", "it could not be stored, nothing was done"))
             return

@@ -146,6 +146,9 @@ class Trading(Protocol):
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order, open or ended; NotFound if there is none, or it is not ``user_id``'s."""
 
+    async def order_id_of(self, client_order_id: str, user_id: str) -> str:
+        """The id of the committed order that a user placed with a client order id; NotFound if there is none."""
+
     def is_live(self, order_id: str) -> bool:
         """Whether a committed order can still trade; Unavailable while the engine builds its memory."""
 

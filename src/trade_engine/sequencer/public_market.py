@@ -10,6 +10,7 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Trade
 from trade_engine.marketdata.candles import Candle, Candles
 from trade_engine.marketdata.depth import Depth
+from trade_engine.marketdata.intervals import WIDER, combine, covered, start_of
 from trade_engine.marketdata.ticker import Ticker
 
 #: Candles held in memory of each market and interval once they are stored: of minutes, more than a day.
@@ -47,6 +48,10 @@ class PublicMarket:
             Unavailable: statistics are being made anew.
         """
         self.require_statistics()
+        if interval in WIDER:
+            last = self.candles.running(WIDER[interval].base)
+            found = [] if last is None else self.between(interval, start_of(interval, last.start_us), sys.maxsize, 1)
+            return found[0] if found else None
         candle = self.candles.running(interval)
         return None if candle is None else msgspec.structs.replace(candle)
 
@@ -57,6 +62,10 @@ class PublicMarket:
             Unavailable: statistics are being made anew.
         """
         self.require_statistics()
+        if interval in WIDER:
+            wider, (first_us, last_us) = WIDER[interval], covered(interval, start_us, end_us)
+            parts = self.candles.between(wider.base, first_us, last_us, limit * wider.most)
+            return combine(parts, interval)[-limit:]
         found = self.candles.between(interval, start_us, end_us, limit)
         if found:
             # Only the last can still change.

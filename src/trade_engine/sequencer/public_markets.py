@@ -16,6 +16,7 @@ from trade_engine.domain.errors import InvalidRequest, Unavailable
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Trade
 from trade_engine.marketdata.depth import Depth
+from trade_engine.marketdata.intervals import WIDER, combine, covered
 from trade_engine.matching.protocol import Level
 from trade_engine.sequencer.ports import CandlesView, DepthView, TickerView
 from trade_engine.sequencer.public_market import PublicMarket
@@ -212,6 +213,10 @@ class PublicMarkets:
         Raises:
             Unavailable: the store does not answer.
         """
+        if interval in WIDER:
+            wider, (first_us, last_us) = WIDER[interval], covered(interval, start_us, end_us)
+            parts = await self.candles(symbol, wider.base, first_us, last_us, limit * wider.most)
+            return CandlesView(combine(parts.candles, interval)[-limit:], parts.committed_us)
         view = self.view(symbol)
         committed_us = self.committed_us
         held = view.between(interval, start_us, end_us, limit)

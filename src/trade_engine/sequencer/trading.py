@@ -140,6 +140,19 @@ class EngineTrading:
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order
 
+    async def order_id_of(self, client_order_id: str, user_id: str) -> str:
+        """The id of the order that a user placed with a client order id."""
+        key = (user_id, client_order_id)
+        try:
+            found = (await self._store.find_client_orders([key])).get(key)
+        except Unstorable:
+            found = None
+        except StoreError as error:
+            raise _away() from error
+        if found is None:
+            raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=client_order_id)
+        return found
+
     async def _stored(self, order_id: str) -> Order | None:
         try:
             return await self._store.find_order(order_id)

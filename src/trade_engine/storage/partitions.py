@@ -23,6 +23,8 @@ DAYS_AHEAD: Final = 30
 #: Rows that one transaction may move: while orders come in, they wait for it; before a start, nobody does.
 ROWS_MAX: Final = 20_000
 ROWS_MAX_AT_START: Final = 1_000_000
+#: Rows of a DEFAULT partition that are counted at most.
+COUNTED_MAX: Final = 1_000_000
 _LOCK_TIMEOUT: Final = "200ms"
 _ATTEMPTS_MAX: Final = 20
 _SPANS_MAX: Final = 400
@@ -101,28 +103,39 @@ async def _patiently(pool: asyncpg.Pool, pause_s: float, work: Callable[[Any], A
         await asyncio.sleep(pause_s)
 
 
-async def default_rows(pool: asyncpg.Pool) -> dict[str, bool]:
-    """For each partitioned table, whether its DEFAULT partition holds rows (it must not)."""
-    return {table: bool(await pool.fetchval(f"SELECT EXISTS (SELECT FROM {table}_default)")) for table in _PARTITIONED}
+async def default_rows(pool: asyncpg.Pool) -> dict[str, int]:
+    """For each partitioned table, how many rows its DEFAULT partition holds (there must be none), up to a bound."""
+    counted = "SELECT count(*) FROM (SELECT FROM {}_default LIMIT $1) AS found"
+    return {table: await pool.fetchval(counted.format(table), COUNTED_MAX) for table in _PARTITIONED}
 
 
 async def ensure_partitions(
-    pool: asyncpg.Pool, *, months_ahead: int, days_ahead: int, at_us: int | None = None, rows_max: int = ROWS_MAX
+    pool: asyncpg.Pool,
+    *,
+    months_ahead: int,
+    days_ahead: int,
+    at_us: int | None = None,
+    rows_max: int = ROWS_MAX,
+    left: dict[str, int] | None = None,
 ) -> bool:
     """As ``create_partitions``, and say in the log what came of it; whether all is as it should be.
 
-    A failure is logged and nothing more: without its partition, a row still has a place.
+    A failure is logged and nothing more: without its partition, a row still has a place.  ``left`` is told how many
+    rows the DEFAULT partition of each table holds then; after a failure it stays as it was.
     """
     try:
         made = await create_partitions(
             pool, months_ahead=months_ahead, days_ahead=days_ahead, at_us=at_us, rows_max=rows_max
         )
-        late = [table for table, filled in (await default_rows(pool)).items() if filled]
+        rows = await default_rows(pool)
     except _ERRORS as error:
         log.warning("partitions_not_made", error=repr(error))
         return False
+    if left is not None:
+        left.update(rows)
     if made:
         log.info("partitions_made", partitions=made)
+    late = [table for table, count in rows.items() if count]
     if late:
         log.error("default_partition_not_empty", tables=late)
     return not late
@@ -135,13 +148,16 @@ async def keep_ahead(
     days_ahead: int = DAYS_AHEAD,
     interval_s: float = 3600.0,
     time_us: Callable[[], int | None] = lambda: None,
+    left: dict[str, int] | None = None,
 ) -> None:
     """Make partitions every ``interval_s`` seconds, until cancelled; sooner again after a failure.
 
-    ``time_us`` tells the time from which to count ahead; None: the database's.
+    ``time_us`` tells the time from which to count ahead; None: the database's.  ``left``: as ``ensure_partitions``.
     """
     wait_s = interval_s
     while True:
         await asyncio.sleep(wait_s)
-        well = await ensure_partitions(pool, months_ahead=months_ahead, days_ahead=days_ahead, at_us=time_us())
+        well = await ensure_partitions(
+            pool, months_ahead=months_ahead, days_ahead=days_ahead, at_us=time_us(), left=left
+        )
         wait_s = interval_s if well else min(interval_s, _RETRY_S)

@@ -6,11 +6,13 @@ A page costs a bounded amount of work, whatever the filters and however long the
     scanned    the newest of what the probes found
     found      those of them that fit the filters no index knows
 
-So a page may be short, or empty, and still have a next one: the search goes on where it stopped.
+So a page may be short, or empty, and still have a next one: the search goes on where it stopped.  A page of trades
+stops after about four months of days on which there was nothing (``look_back``), for each is a partition to open.
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import asyncpg
@@ -20,6 +22,7 @@ from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.orders import Order, Trade
 from trade_engine.storage import order_lookup
+from trade_engine.storage.look_back import LookBack
 from trade_engine.storage.order_lookup import ID_AGE_US, Statement
 from trade_engine.storage.order_rows import ORDER_COLUMNS, TRADE_COLUMNS, order_from_row, trade_from_row
 from trade_engine.storage.pool import ALONG_INDEXES
@@ -30,6 +33,7 @@ from trade_engine.wallet.outage import TRANSPORT_ERRORS
 SCAN_MAX: Final = 2_000
 #: Beyond this nobody waits for a page.
 _TIMEOUT_S: Final = 10.0
+_AWAY: Final = (*TRANSPORT_ERRORS, asyncpg.QueryCanceledError)
 _OPEN: Final = frozenset(status.name for status in OrderStatus if status.is_open)
 _ENDED: Final = tuple(status.name for status in OrderStatus if not status.is_open)
 #: How most orders end: to look for them by market is sooner than by status.
@@ -59,6 +63,7 @@ class Queries:
         self._timeout_s = timeout_s
         self._told = "; ".join(f"SET LOCAL {name} = {value}" for name, value in ALONG_INDEXES.items())
         self._behind_pooler = behind_pooler
+        self._look_back = LookBack(pool)
 
     async def orders(
         self,
@@ -80,7 +85,8 @@ class Queries:
         """
         span = Range(start_us, end_us, before, oldest_first)
         statement = orders_statement(user_id, market_id, statuses, side, span, limit)
-        rows, next_before = await self._page(statement, "order_id", limit)
+        async with self._answered():
+            rows, next_before = await self._find(statement, "order_id", limit)
         return Page([order_from_row(row) for row in rows], next_before)
 
     async def trades(
@@ -102,9 +108,25 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        span = Range(start_us, end_us, before, oldest_first)
-        statement = trades_statement(user_id, market_id, span, limit, from_sequence)
-        rows, next_before = await self._page(statement, "trade_id", limit)
+        if oldest_first:
+            span = Range(start_us, end_us, before, oldest_first)
+            statement = trades_statement(user_id, market_id, span, limit, None, from_sequence)
+            async with self._answered():
+                rows, next_before = await self._find(statement, "trade_id", limit)
+            return Page([trade_from_row(row) for row in rows], next_before)
+        rows = []
+        async with self._answered():
+            for step in await self._look_back.steps(start_us, end_us, before):
+                span = Range(start_us, end_us, step.before or before)
+                statement = trades_statement(user_id, market_id, span, limit, step.low, from_sequence)
+                found, next_before = await self._find(statement, "trade_id", limit)
+                rows += found
+                if len(rows) > limit:
+                    rows, next_before = rows[:limit], rows[limit - 1]["trade_id"]
+                if len(rows) == limit or next_before is not None:
+                    next_before = next_before or step.low
+                    break
+                next_before = step.low
         return Page([trade_from_row(row) for row in rows], next_before)
 
     async def order_of_client(self, user_id: str, client_order_id: str) -> Order | None:
@@ -152,14 +174,24 @@ class Queries:
         return {row[0]: row[1] for row in await self._rows(order_lookup.numbers_of(order_ids))}
 
     async def _rows(self, statement: Statement) -> list[Record]:
+        async with self._answered():
+            return await self._fetch(statement)
+
+    @contextlib.asynccontextmanager
+    async def _answered(self) -> AsyncIterator[None]:
+        """Demand that the database answers in time.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._fetch(statement)
-        except (*TRANSPORT_ERRORS, asyncpg.QueryCanceledError) as error:
+                yield
+        except _AWAY as error:
             raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done") from error
 
-    async def _page(self, statement: Statement, key: str, limit: int) -> tuple[list[Record], str | None]:
-        found = await self._rows(statement)
+    async def _find(self, statement: Statement, key: str, limit: int) -> tuple[list[Record], str | None]:
+        found = await self._fetch(statement)
         rows = [row for row in found if row[key] is not None]
         if len(rows) > limit:
             return rows[:limit], rows[limit - 1][key]
@@ -215,10 +247,10 @@ def orders_statement(
 
 
 def trades_statement(
-    user_id: str | None, market_id: int | None, span: Range, limit: int, from_sequence: int = 0
+    user_id: str | None, market_id: int | None, span: Range, limit: int, low: str | None = None, from_sequence: int = 0
 ) -> Statement:
-    """A page of trades."""
-    walk = _Walk("trades", "trade_id", "executed_at", span)
+    """A page of trades; none below the id ``low``, none of a lower number than ``from_sequence``."""
+    walk = _Walk("trades", "trade_id", "executed_at", span, low)
     if from_sequence:
         walk.fits(f"sequence >= {walk.value(from_sequence)}")
     if user_id is None:
@@ -236,7 +268,7 @@ def trades_statement(
 class _Walk:
     """A statement in the making: probes along indexes, and filters of what they find."""
 
-    def __init__(self, table: str, key: str, time: str, span: Range) -> None:
+    def __init__(self, table: str, key: str, time: str, span: Range, low: str | None = None) -> None:
         self._table, self._key = table, key
         self._values: list[Any] = []
         self._probes: list[str] = []
@@ -244,7 +276,7 @@ class _Walk:
         start_us, end_us, before, oldest_first = span
         self._direction, self._end = ("ASC", "max") if oldest_first else ("DESC", "min")
         # The key holds a time too, which prunes partitions: an id is made at most ``ID_AGE_US`` before its row's time.
-        bounds = []
+        bounds = [] if low is None else [f"{key} >= {self.value(low)}"]
         if start_us is not None:
             bounds.append(f"{key} >= {self.value(uuid7_floor(max(0, start_us - ID_AGE_US)))}")
             self.fits(f"{time} >= at_us({self.value(start_us)})")

@@ -100,6 +100,9 @@ class Account:
     def stop_limit(self, side: str, quantity: str, price: str, stop: str) -> Found:
         return self._order("limit", side, quantity, price, stopLossPrice=stop)
 
+    def take_profit(self, side: str, quantity: str, price: str, stop: str) -> Found:
+        return self._order("limit", side, quantity, price, takeProfitPrice=stop)
+
     def try_limit(self, side: str, quantity: str, price: str) -> None:
         self._order("limit", side, quantity, price, test=True)
 

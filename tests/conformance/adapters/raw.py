@@ -77,6 +77,9 @@ class RawAccount(ABC):
     def stop_limit(self, side: str, quantity: str, price: str, stop: str) -> Found:
         return self._order(side, "STOP_LOSS_LIMIT", timeInForce="GTC", quantity=quantity, price=price, stopPrice=stop)
 
+    def take_profit(self, side: str, quantity: str, price: str, stop: str) -> Found:
+        return self._order(side, "TAKE_PROFIT_LIMIT", timeInForce="GTC", quantity=quantity, price=price, stopPrice=stop)
+
     def try_limit(self, side: str, quantity: str, price: str) -> None:
         given = {"timeInForce": "GTC", "quantity": quantity, "price": price}
         assert self.call("new_order_test", symbol=self.symbol, side=side, type="LIMIT", **given) == {}

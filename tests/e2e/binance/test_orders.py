@@ -129,8 +129,13 @@ async def test_stops_makers_and_icebergs(face: Face) -> None:
     at_once = (400, -2010, "Order would trigger immediately.")
     assert await buyer.refused("POST", ORDER, side="BUY", stopPrice=99, **reached) == at_once
     assert await seller.refused("POST", ORDER, side="SELL", stopPrice=101, **reached) == at_once
-    profit = reached | {"type": "TAKE_PROFIT", "side": "SELL", "stopPrice": 101}
-    assert (await seller.refused("POST", ORDER, **profit))[1] == -2010
+    profit = reached | {"type": "TAKE_PROFIT", "side": "SELL"}
+    assert await seller.refused("POST", ORDER, stopPrice=99, **profit) == at_once
+    assert await buyer.refused("POST", ORDER, **profit | {"side": "BUY"}, stopPrice=101) == at_once
+    taking = await seller.good("POST", ORDER, **profit, stopPrice=130)
+    waiting = await seller.good("GET", ORDER, symbol=joined, orderId=taking["orderId"])
+    assert (waiting["type"], waiting["status"], waiting["isWorking"]) == ("TAKE_PROFIT", "NEW", False)
+    await seller.good("DELETE", ORDER, symbol=joined, orderId=taking["orderId"])
     await seller.order("SELL", "LIMIT", symbol=joined, quantity="2", price="110", **LIMIT)
     await buyer.order("BUY", "LIMIT", symbol=joined, quantity="1", price="110", **LIMIT)
     entered = await buyer.good("GET", ORDER, symbol=joined, orderId=stop["orderId"])

@@ -162,6 +162,13 @@ async def test_candles(face: Face) -> None:
     day = await face.get("klines", symbol=joined, interval="1d", startTime=opened - 86_400_000)
     assert sum(row[8] for row in day) == 4
     assert await face.get("klines", symbol="T60USDT", interval="1h") == []
+    for interval in ("3m", "30m", "2h", "6h", "8h", "12h", "3d", "1w", "1M"):
+        wide = await face.get("klines", symbol=joined, interval=interval)
+        assert sum(row[8] for row in wide) == 4, interval
+        assert all(row[0] <= opened + MINUTE * 5 and row[6] > row[0] for row in wide)
+    month = await face.get("klines", symbol=joined, interval="1M", limit=1)
+    assert time.gmtime(month[0][0] // 1000)[2:6] == (1, 0, 0, 0)
+    assert time.gmtime((month[0][6] + 1) // 1000)[2:6] == (1, 0, 0, 0)
 
 
 async def test_windows(face: Face) -> None:

@@ -17,7 +17,7 @@ from trade_engine.edge.ws import connection
 from trade_engine.edge.ws.accounts import PRIVATE
 from trade_engine.edge.ws.commands import COMMANDS, OPS
 from trade_engine.edge.ws.session import LEVELS, MARKET_CHANNELS, NOT_JSON
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "trader" / "websocket.md"
 DOCUMENT: dict[str, Any] = yaml.safe_load(CliRunner().invoke(main, ["asyncapi"]).output)

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from websockets.frames import Frame
@@ -15,6 +15,7 @@ from websockets.frames import Frame
 from tests.e2e.ws.client import client
 from tests.e2e.ws.conftest import Start
 from tests.e2e.ws.flow import rich
+from tests.harness.turns import Turns
 from trade_engine.edge.ws.connection import StreamConnection
 
 MASK = b"\0\0\0\0"
@@ -22,31 +23,6 @@ PING, PONG, JUNK = b"\x89\x80" + MASK, b"\x8a\x80" + MASK, b"\x81\x82" + MASK + 
 EMPTY, BEGIN, CONTINUE = b"\x81\x80" + MASK, b"\x01\x80" + MASK, b"\x00\x80" + MASK
 ASK = b'{"op":"ping","id":7}'
 COMMAND = b"\x81" + bytes([0x80 | len(ASK)]) + MASK + ASK
-
-
-class Turns:
-    """Frames handled, in all and at most in one turn of the loop; a context."""
-
-    def __init__(self) -> None:
-        self.now = self.most = self.all = 0
-
-    def one(self) -> None:
-        """One frame was handled."""
-        self.now += 1
-        self.all += 1
-        self.most = max(self.most, self.now)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._turn())
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self._task.cancel()
-
-    async def _turn(self) -> None:
-        while True:
-            self.now = 0
-            await asyncio.sleep(0)
 
 
 @pytest.fixture

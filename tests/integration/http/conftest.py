@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -101,31 +101,6 @@ def serve() -> Serve:
             await served.server.stop()
 
     return run
-
-
-class Turns:
-    """Counts what happens in one turn of the loop; a context."""
-
-    def __init__(self) -> None:
-        self.now = self.most = self.all = 0
-
-    def one(self) -> None:
-        """It happened."""
-        self.now += 1
-        self.all += 1
-        self.most = max(self.most, self.now)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._turn())
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self._task.cancel()
-
-    async def _turn(self) -> None:
-        while True:
-            self.now = 0
-            await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], Any], within_s: float = 20.0) -> None:

@@ -35,6 +35,7 @@ async def test_probes_are_answered_when_all_places_are_taken(serve: Serve) -> No
             assert await served.status("/health/live") == 200
         assert await served.status("/x") == 503
         assert served.requests == 3
+        assert (served.connections.open, served.connections.refused) == (2, 1)
 
 
 async def test_a_place_in_reserve_serves_one_probe_soon(serve: Serve) -> None:

@@ -5,10 +5,12 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
 from tests.fault.proxy import FaultProxy
+from tests.harness.postgres import TestServer
 from tests.harness.reservations import reserved
 from tests.harness.wallet_service import SECRET, wallet_service
 from trade_engine.domain.scale import UNIT
@@ -175,6 +177,34 @@ async def test_health_metrics_and_description(http: httpx.AsyncClient) -> None:
     assert set(described["paths"]) >= {f"{PREFIX}/reserve", f"{PREFIX}/release", f"{PREFIX}/settle-trade"}
     assert (await http.get("/nowhere")).json()["error"]["code"] == "ROUTE_NOT_FOUND"
     assert (await http.get(f"{PREFIX}/reserve")).status_code == 405
+
+
+async def test_readiness_asks_nothing(http: httpx.AsyncClient, database_url: str) -> None:
+    """Whoever may not call can still ask whether it is ready, as often as they like: nobody waits for a table."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE wallet.fence, wallet.balances IN ACCESS EXCLUSIVE MODE")
+            answers = [await http.get(path) for _ in range(50) for path in ("/health/ready", "/ready", "/health/live")]
+            assert {answer.status_code for answer in answers} == {200}
+    finally:
+        await connection.close()
+
+
+async def test_readiness_tells_of_a_database_that_went_away(
+    postgres: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trade_engine.storage.probe._EVERY_S", 0.05)
+    url = postgres.migrated()
+    async with wallet_service(url) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        assert (await http.get("/health/ready")).json() == {"status": "ready", "database": "ok"}
+        postgres.drop(url)
+        async with asyncio.timeout(30):
+            while (answer := await http.get("/health/ready")).status_code == 200:
+                await asyncio.sleep(0.02)
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "not ready", "database": "does not answer"}
+        assert (await http.get("/health/live")).status_code == 200
 
 
 class Clock:

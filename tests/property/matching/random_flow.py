@@ -112,6 +112,8 @@ class RandomFlow:
         else:
             fields["type"] = OrderType.STOP if kind < 57 else OrderType.STOP_LIMIT
             fields["stop_price"] = self._price(1 - side)
+            if draw.getrandbits(1):
+                fields["flags"] = int(OrderFlag.REVERSED)
             fields["time_in_force"] = draw.choice((0, 0, 1, 2, 4))
             if kind >= 57:
                 fields["price"] = self._price(side)
@@ -132,7 +134,7 @@ class RandomFlow:
         if rests and draw.getrandbits(3) == 0:
             fields["display"] = draw.randint(1, fields["quantity"])
         if rests and draw.getrandbits(3) == 0:
-            fields["flags"] = int(OrderFlag.POST_ONLY)
+            fields["flags"] = fields.get("flags", 0) | OrderFlag.POST_ONLY
         first_leg = self._first_leg() if rests or type_ == OrderType.STOP else None
         if first_leg and draw.getrandbits(2) == 0:
             fields["linked_number"], fields["user"], fields["side"] = first_leg

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from trade_engine.domain.commands import Command, CommandKind, RuleFlag, encode_command
+from trade_engine.domain.commands import Command, CommandKind, OrderFlag, RuleFlag, encode_command
 from trade_engine.domain.enums import OrderType, Reason, SelfTradePrevention
 from trade_engine.domain.events import Event, EventKind, decode_events
 from trade_engine.matching.books import BookKind, default_kind, new_book
@@ -66,6 +66,8 @@ def _scenario(draw: random.Random) -> list[dict[str, int]]:
     for _ in range(draw.randint(5, 60)):
         side = draw.getrandbits(1)
         stop = {"side": side, "stop_price": 1_000 + draw.randint(1, 40) * (-1 if side else 1)}
+        if draw.getrandbits(1):
+            stop |= {"side": 1 - side, "flags": int(OrderFlag.REVERSED)}
         if draw.getrandbits(2) == 0:
             stop |= {"type": OrderType.STOP_LIMIT, "price": stop["stop_price"] + draw.randint(-5, 5)}
         else:

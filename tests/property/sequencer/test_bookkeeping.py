@@ -112,6 +112,7 @@ class Traders:
             quantity=0 if by_amount else lots * market.lot_size,
             price=self._price() if priced else 0,
             stop_price=self._price() if stopped else 0,
+            take_profit=stopped and draw.random() < 0.4,
             time_in_force=lasting,
             stp=draw.choice(list(SelfTradePrevention)),
             post_only=priced and draw.random() < 0.15,

@@ -1,18 +1,18 @@
 """The PostgreSQL wallet and the one in memory, driven by the same random batches, are one wallet.
 
 Few users, orders, operations and small amounts, so that refusals, repeats, changed repeats, tombstones and several
-items of one user in a batch happen all the time.  The seed is printed; ``WALLET_SEED`` sets it.
+items of one user in a batch happen all the time.  The seed is printed; ``TEST_SEED`` sets it.
 """
 
 import os
 import random
-import time
 from typing import Any
 
 import asyncpg
 import pytest
 
 from tests.harness.reservations import reserved
+from tests.harness.seeds import seed
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT
 from trade_engine.wallet.memory import MemoryWallet
@@ -117,10 +117,9 @@ async def same_state(connection: Any, postgres: PostgresLedger, memory: MemoryWa
 
 
 @pytest.mark.timeout(120)
-async def test_postgres_and_memory_answer_alike(database_url: str) -> None:
-    seed = int(os.environ.get("WALLET_SEED", time.time_ns() % 10**9))
-    print(f"WALLET_SEED={seed}")
-    scenario = Scenario(seed)
+@pytest.mark.parametrize("default", [1, 897524359])
+async def test_postgres_and_memory_answer_alike(database_url: str, default: int) -> None:
+    scenario = Scenario(seed(default))
     memory = MemoryWallet()
     codes: dict[str, int] = {}
     async with asyncpg.create_pool(database_url, min_size=1, max_size=2) as pool:

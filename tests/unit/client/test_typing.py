@@ -48,7 +48,7 @@ def synchronous(client: Client) -> None:
     client.place("BTC/USDT", "BUY", 1, price=0.1)  # type: ignore[arg-type]
     client.place("BTC/USDT", "HOLD", 1, 1)  # type: ignore[arg-type]
     client.place("BTC/USDT", "BUY", 1, 1, post_onyl=True)  # type: ignore[call-arg]
-    client.candles("BTC/USDT", "2h")  # type: ignore[arg-type]
+    client.candles("BTC/USDT", "2m")  # type: ignore[arg-type]
     client.amend("id", 1)  # type: ignore[call-arg]
 
 

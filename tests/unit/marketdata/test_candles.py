@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from trade_engine.marketdata.candles import DAY_US, INTERVALS, MINUTE_US, Candle, Candles
+from trade_engine.marketdata.candles import DAY_US, MINUTE_US, STORED, Candle, Candles
 
 #: A midnight UTC.
 MIDNIGHT = 19_700 * DAY_US
@@ -49,7 +49,7 @@ def expected(trades: Sequence[Candle], width_us: int) -> list[Candle]:
 
 def test_the_last_microsecond_of_a_day_and_the_first_of_the_next() -> None:
     candles = folded([trade(MIDNIGHT - 1, 10, 2, 1), trade(MIDNIGHT, 12, 3, 2)])
-    for interval, width_us in INTERVALS.items():
+    for interval, width_us in STORED.items():
         before, after = held(candles, interval)
         assert (before.start_us, before.open, before.close, before.volume) == (MIDNIGHT - width_us, 10, 10, 2)
         assert (after.start_us, after.open, after.close, after.volume) == (MIDNIGHT, 12, 12, 3)
@@ -58,7 +58,7 @@ def test_the_last_microsecond_of_a_day_and_the_first_of_the_next() -> None:
 def test_each_interval_ends_where_it_should_and_a_gap_makes_no_candles() -> None:
     minutes = (0, 1, 4, 5, 14, 15, 59, 60, 239, 240, 24 * 60 - 1, 3 * 24 * 60 + 7)
     candles = folded([trade(MIDNIGHT + m * MINUTE_US + 59_999_999, 10 + m, 1, m + 1) for m in minutes])
-    starts = {name: [(c.start_us - MIDNIGHT) // MINUTE_US for c in held(candles, name)] for name in INTERVALS}
+    starts = {name: [(c.start_us - MIDNIGHT) // MINUTE_US for c in held(candles, name)] for name in STORED}
     assert starts == {
         "1m": list(minutes),
         "5m": [0, 5, 10, 15, 55, 60, 235, 240, 1435, 4325],
@@ -79,23 +79,23 @@ def test_random_trades_fold_to_what_they_add_up_to(seed: int) -> None:
         now += rng.choice((0, 1, 1_000_000, 20_000_000, 61_000_000, rng.choice((0, 3_600_000_000))))
         trades.append(trade(now, rng.randint(90, 110), rng.randint(1, 50), sequence))
     whole = folded(trades)
-    for name, width_us in INTERVALS.items():
+    for name, width_us in STORED.items():
         assert held(whole, name) == expected(trades, width_us)
     cut = rng.randrange(1, len(trades))
     restored = Candles()
     stored = folded(trades[:cut])
-    for name in INTERVALS:
+    for name in STORED:
         for candle in held(stored, name)[-3:]:
             restored.load(name, candle)
     for part in expected(trades[cut:], MINUTE_US):
         restored.fold(part)
-    for name in INTERVALS:
+    for name in STORED:
         ours = held(restored, name)
         assert ours == held(whole, name)[-len(ours) :]
     changed = restored.changed_since(cut)
     assert changed == whole.changed_since(cut)
     assert sorted((n, c.start_us) for n, c in changed) == sorted(
-        (n, c.start_us) for n in INTERVALS for c in held(whole, n) if c.last_sequence > cut
+        (n, c.start_us) for n in STORED for c in held(whole, n) if c.last_sequence > cut
     )
 
 

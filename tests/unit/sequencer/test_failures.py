@@ -7,18 +7,22 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.harness.engine import MemoryVenue, memory_venue
-from trade_engine.domain.enums import OrderStatus
+from trade_engine.domain.enums import MarketState, OrderStatus, OrderType
 from trade_engine.domain.errors import EngineError, OutcomeUnknown, Refused, Unavailable
 from trade_engine.domain.events import decode_events
+from trade_engine.domain.market import default_markets
 from trade_engine.domain.scale import UNIT
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.sequencer.bookkeeping import Bookkeeper, BrokenInvariant
 from trade_engine.sequencer.engine import EngineSettings
 from trade_engine.sequencer.pipeline import SequencerLimits
+from trade_engine.sequencer.ports import Placed
 from trade_engine.sequencer.store.memory import Fault
+from trade_engine.sequencer.store.port import CommitUndone
 from trade_engine.storage.errors import RecoveryError
 
 EACH = 10 * UNIT + UNIT // 100  # one unit at 10 with a fee of 0.1 %
@@ -104,6 +108,43 @@ async def test_a_refused_commit_is_tried_by_halves_and_nobody_is_refused_for_ano
         assert sum(tried) <= 16 * 5
         assert venue.sequencer.rebuilds == {"commit_refused": 5}
         assert venue.store.epoch == 1
+        await sound(venue, alice)
+
+
+async def test_a_commit_that_the_store_undid_is_tried_again_and_nobody_hears_of_it() -> None:
+    async with memory_venue() as venue:
+        alice = await venue.trader(USDT="1000")
+        venue.store.plan("commit", *[CommitUndone("40P01: deadlock detected")] * 4)
+        outcomes = await burst(venue, alice, 5)
+        assert [outcome.order.status for outcome in outcomes] == [OrderStatus.OPEN] * 5
+        assert sum(venue.sequencer.rebuilds.values()) == 0
+        await sound(venue, alice)
+
+
+async def test_a_commit_that_the_store_undoes_again_and_again_is_nobodys_fault() -> None:
+    async with memory_venue() as venue:
+        alice = await venue.trader(USDT="1000")
+        venue.store.plan("commit", *[CommitUndone("40001: could not serialize")] * 5)
+        outcomes = await burst(venue, alice, 5)
+        assert {type(outcome) for outcome in outcomes} <= {Unavailable, Placed}
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
+        assert {error.code for error in refused} == {"DATABASE_UNAVAILABLE"}
+        assert len(stored(venue)) == 5 - len(refused)
+        await sound(venue, alice)
+
+
+async def test_a_deadlock_of_the_stops_turn_does_not_halt_their_market() -> None:
+    market = msgspec.structs.replace(default_markets()[0], max_fills=1)
+    async with memory_venue(markets=[market]) as venue:
+        alice, bob = await venue.trader(USDT="1000"), await venue.trader(BTC="100")
+        await venue.sell(bob, "4", "10")
+        for _ in range(3):
+            await venue.buy(alice, "1", None, type=OrderType.STOP, stop_price=10 * UNIT)
+        # One commit for what sets them off, then those of their turns: the first of these is undone for good.
+        venue.store.plan("commit", None, *[CommitUndone("40P01: deadlock detected")] * 5)
+        await venue.buy(alice, "1", "10")
+        await until(lambda: len(venue.store.database.trades) == 4)
+        assert venue.engine.reader.markets["BTC/USDT"].state is MarketState.OPEN
         await sound(venue, alice)
 
 

@@ -29,16 +29,17 @@ class _Kind(NamedTuple):
     may: tuple[str, ...] = ()
 
 
+_STOPS: Final = {
+    "": _Kind(OrderType.STOP, ("quantity", "stopPrice")),
+    "_LIMIT": _Kind(OrderType.STOP_LIMIT, ("timeInForce", "quantity", "price", "stopPrice"), ("icebergQty",)),
+}
 _KINDS: Final = {
     "LIMIT": _Kind(OrderType.LIMIT, ("timeInForce", "quantity", "price"), ("icebergQty",)),
     "LIMIT_MAKER": _Kind(OrderType.LIMIT, ("quantity", "price"), ("icebergQty",)),
     "MARKET": _Kind(OrderType.MARKET, (), ("quantity", "quoteOrderQty")),
-    "STOP_LOSS": _Kind(OrderType.STOP, ("quantity", "stopPrice")),
-    "STOP_LOSS_LIMIT": _Kind(OrderType.STOP_LIMIT, ("timeInForce", "quantity", "price", "stopPrice"), ("icebergQty",)),
-}
-_NOT_YET: Final = {
-    "TAKE_PROFIT": "Take profit orders are not supported for this symbol.",
-    "TAKE_PROFIT_LIMIT": "Take profit limit orders are not supported for this symbol.",
+    **{f"STOP_LOSS{rest}": kind for rest, kind in _STOPS.items()},
+    # The same with its trigger turned round.
+    **{f"TAKE_PROFIT{rest}": kind for rest, kind in _STOPS.items()},
 }
 #: Parameters of a new order, those included that are known only to be refused with their own words.
 PLACE_PARAMETERS: Final = (
@@ -100,14 +101,13 @@ def read_order(given: Mapping[str, str], markets: Markets, caller: Principal) ->
         client_order_id=read_client_id(given, "newClientOrderId"),
         institution_id=caller.institution_id,
         post_only=name == "LIMIT_MAKER",
+        take_profit=name.startswith("TAKE_PROFIT"),
     )
     usual = "FULL" if name in ("LIMIT", "MARKET") else "ACK"
     return NewOrder(request, market, choice({"newOrderRespType": usual, **given}, "newOrderRespType", _RESPONSES))
 
 
 def _refuse_unknown_kinds(given: Mapping[str, str], name: str) -> None:
-    if name in _NOT_YET:
-        raise Numbered(-2010, _NOT_YET[name])
     if name not in _KINDS:
         raise Numbered(-1116, "Invalid orderType.")
     if "trailingDelta" in given:

@@ -27,7 +27,9 @@ PREVENTIONS: Final = {
     "DECREMENT": SelfTradePrevention.DECREMENT,
     "NONE": SelfTradePrevention.NONE,
 }
-ORDER_TYPES: Final = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT")
+ORDER_TYPES: Final = (
+    "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT",
+)  # fmt: skip
 #: Parts of an iceberg where a market sets no bound of its own.
 _PARTS_MAX: Final = 10_000
 _PPM: Final = 1_000_000

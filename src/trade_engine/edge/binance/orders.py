@@ -58,7 +58,8 @@ def _refuse_reached(services: Services, new: NewOrder) -> None:
     if request.type not in (OrderType.STOP, OrderType.STOP_LIMIT):
         return
     last = services.reader.ticker(new.market.symbol).last_price
-    if last and (last >= request.stop_price if request.side is Side.BUY else last <= request.stop_price):
+    rises = (request.side is Side.BUY) != request.take_profit
+    if last and (last >= request.stop_price if rises else last <= request.stop_price):
         raise Numbered(-2010, "Order would trigger immediately.")
 
 

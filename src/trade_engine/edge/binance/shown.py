@@ -59,7 +59,10 @@ def status_of(order: Order) -> str:
 
 
 def _type_of(order: Order) -> str:
-    return "LIMIT_MAKER" if order.flags & OrderFlag.POST_ONLY else _TYPES[order.type]
+    if order.flags & OrderFlag.POST_ONLY:
+        return "LIMIT_MAKER"
+    name = _TYPES[order.type]
+    return name.replace("STOP_LOSS", "TAKE_PROFIT") if order.flags & OrderFlag.REVERSED else name
 
 
 def _terms(order: Order) -> dict[str, Any]:

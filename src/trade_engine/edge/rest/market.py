@@ -10,7 +10,7 @@ from trade_engine.edge.rest.orders import order_cursor
 from trade_engine.edge.shapes import Amount, Asset, FeeAssetWord, StateWord, Symbol
 from trade_engine.edge.times import LATEST_US, read_range, read_time
 from trade_engine.edge.views import show_candle, show_own_trade, show_ticker, show_trade
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS, named
 
 
 class MarketView(msgspec.Struct):
@@ -124,8 +124,8 @@ async def candles(call: Call) -> Answer:
     What traded in each interval: within a page oldest first, the newest page first.
     """
     given = call.query
-    interval = given.get("interval", "1m").lower()
-    if interval not in INTERVALS:
+    interval = named(given.get("interval", "1m"))
+    if interval is None:
         message = f"interval must be one of {', '.join(INTERVALS)}"
         raise InvalidRequest("INVALID_INTERVAL", message, field="interval", provided=given["interval"][:100])
     limit = whole_number(given, "limit", 500, 1, 1_000)

@@ -66,10 +66,11 @@ async def list_orders(call: Call) -> Answer:
     limit = whole_number(given, "limit", 100, 1, _PAGE_MAX)
     desk = call.services.desk
     symbol, side = given.get("symbol"), given.get("side")
+    market = desk.markets.named(symbol) if symbol is not None else None
     start, end = read_range(given)
     page = await desk.page(
         call.user_id,
-        market=desk.markets.named(symbol) if symbol is not None else None,
+        market=market,
         statuses=_statuses(given.get("status")),
         side=Side[_choice("side", side, [s.name for s in Side])] if side is not None else None,
         start_us=start,

@@ -6,8 +6,8 @@ A route's handler is only ever given the parameters that its row in the table na
 from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.enums import OrderStatus, Side
-from trade_engine.edge.shapes import KEY, MOMENT, REASON, SYMBOL, UUID, text, words
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.edge.shapes import KEY, MOMENT, ORDER_NAME, REASON, SYMBOL, UUID, text, words
+from trade_engine.marketdata.intervals import INTERVALS
 
 
 class Parameter(NamedTuple):
@@ -55,7 +55,9 @@ WHY: Final = Parameter("reason", REASON, "Why; it is audited.", required=True)
 #: What stands in a path, by its name there.
 IN_PATH: Final = {
     "symbol": Parameter("symbol", SYMBOL, "The market: `BTC-USDT`, `BTCUSDT`, or `BTC/USDT`.", required=True),
-    "order_id": Parameter("order_id", UUID, "The order.", required=True),
+    "order_id": Parameter(
+        "order_id", ORDER_NAME, "The order: its id, or, of your own, `client:` and its client_order_id.", required=True
+    ),
     "key_id": Parameter("key_id", KEY, "The API key.", required=True),
     "id": Parameter("id", whole(1, 2**62 - 1), "The dead letter.", required=True),
 }

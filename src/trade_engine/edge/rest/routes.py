@@ -61,12 +61,12 @@ ROUTES: Final = (
     ),
     Route(
         "orders_cancel", "orders",
-        "DELETE", f"{_V1}/orders/{{order_id}}", orders.cancel, TRADER, ORDERS,
+        "DELETE", f"{_V1}/orders/{{order_id:path}}", orders.cancel, TRADER, ORDERS,
         answer=OrderView, codes=_CANCEL, scope=TRADE,
     ),
     Route(
         "orders_amend", "orders",
-        "PATCH", f"{_V1}/orders/{{order_id}}", orders.amend, TRADER, ORDERS,
+        "PATCH", f"{_V1}/orders/{{order_id:path}}", orders.amend, TRADER, ORDERS,
         answer=PlacedView, body=AmendBody, codes=_AMEND, scope=TRADE,
     ),
     Route(
@@ -86,7 +86,7 @@ ROUTES: Final = (
     ),
     Route(
         "orders_get", "orders",
-        "GET", f"{_V1}/orders/{{order_id}}", orders.get, TRADER, QUERIES,
+        "GET", f"{_V1}/orders/{{order_id:path}}", orders.get, TRADER, QUERIES,
         answer=OrderView, codes=("ORDER_NOT_FOUND", *_ENGINE), scope=READ,
     ),
     Route(

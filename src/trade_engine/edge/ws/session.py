@@ -39,7 +39,7 @@ from trade_engine.edge.ws.commands import (
 from trade_engine.edge.ws.hub import Hub, Reader, Topic
 from trade_engine.edge.ws.logins import is_strange, login
 from trade_engine.edge.ws.messages import failure_frame, response_frame
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.intervals import INTERVALS
 
 NOT_JSON: Final = 4400
 log = structlog.get_logger(__name__)

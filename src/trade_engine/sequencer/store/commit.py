@@ -16,13 +16,24 @@ from trade_engine.domain.orders import Order, Trade
 from trade_engine.sequencer.bookkeeping import WalletInstruction
 from trade_engine.sequencer.lease import Holder, Identity, recovery_lease_ms
 from trade_engine.sequencer.publish import CommittedBatch, TouchedMarket
-from trade_engine.sequencer.store.port import CommitRefused, CommitUnknown, EngineState, Fenced, StoreUnavailable
+from trade_engine.sequencer.store.port import (
+    CommitRefused,
+    CommitUndone,
+    CommitUnknown,
+    EngineState,
+    Fenced,
+    StoreUnavailable,
+)
 from trade_engine.storage.durability import require_durable
 from trade_engine.storage.errors import DurabilityError
 from trade_engine.storage.types import Connection
 
 #: Classes of SQLSTATE that do not say that the batch itself was at fault: connection, resources, operator, system.
 _NOT_REFUSED: Final = ("08", "53", "57", "58", "XX", "25")
+#: Rolled back for the sake of others: serialization failure, deadlock, a lock that was not to be had.
+_UNDONE: Final = frozenset(("40001", "40P01", "55P03"))
+#: The server does not know, either.
+_COMPLETION_UNKNOWN: Final = "40003"
 _CONNECT_TIMEOUT_S: Final = 2.0
 _TAKE_OVER_TIMEOUT_S: Final = 60.0
 _SETTINGS: Final = {"application_name": "trade-engine writer"}
@@ -208,6 +219,7 @@ class Writer:
 
         Raises:
             CommitRefused: nothing was written, trying it again would not help.
+            CommitUndone: nothing was written, trying it again may help.
             Fenced: somebody else writes now.
             CommitUnknown: nobody knows.
             StoreUnavailable: there was no connection, nothing was sent.
@@ -224,7 +236,9 @@ class Writer:
             code = error.sqlstate or ""
             if code == "TE001":
                 raise Fenced(str(error)) from error
-            if code[:2] in _NOT_REFUSED:
+            if code in _UNDONE:
+                raise CommitUndone(f"{code}: {error}") from error
+            if code[:2] in _NOT_REFUSED or code == _COMPLETION_UNKNOWN:
                 raise CommitUnknown(f"{code}: {error}") from error
             raise CommitRefused(f"{code}: {error}") from error
         except (ValueError, OverflowError, TypeError) as error:

@@ -4,6 +4,7 @@ No driver's error passes: whatever goes wrong is one of
 
 StoreError
 +-- CommitRefused       nothing of the batch was written; trying the same again would not help
++-- CommitUndone        nothing of the batch was written, for a reason that passes: a deadlock, a conflict
 +-- CommitUnknown       the batch may or may not have been written
 +-- Fenced              another writer has taken over; this one must stop
 +-- StoreUnavailable    the store does not answer, or not in time; nothing was changed
@@ -30,6 +31,10 @@ class StoreError(Exception):
 
 class CommitRefused(StoreError):
     """The store refused the batch; nothing of it was written."""
+
+
+class CommitUndone(StoreError):
+    """Nothing of the batch was written, and the batch is not to blame: it may be tried again as it is."""
 
 
 class CommitUnknown(StoreError):
@@ -112,7 +117,7 @@ class Store(Protocol):
         """Write one batch, all of it or nothing.
 
         Raises:
-            CommitRefused, CommitUnknown, Fenced: see the module; StoreUnavailable: nothing was sent.
+            CommitRefused, CommitUndone, CommitUnknown, Fenced: see the module; StoreUnavailable: nothing was sent.
         """
 
     async def close(self) -> None:

@@ -219,6 +219,9 @@ class PostgresStore:
             raise
         except (asyncpg.DataError, ValueError) as error:
             raise Unstorable(repr(error)) from error
+        except asyncpg.TransactionRollbackError as error:
+            # A deadlock, say: this question has no answer, but the database is there for the next.
+            raise StoreUnavailable(repr(error)) from error
         except Exception as error:
             if pool in (None, self._pool):
                 self._away_until_s = loop.time() + _PAUSE_S

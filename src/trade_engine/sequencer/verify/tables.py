@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trade_engine.domain.enums import MarketState
-from trade_engine.marketdata.candles import INTERVALS
+from trade_engine.marketdata.candles import STORED
 from trade_engine.sequencer.verify.replay import Replay
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection, Record
@@ -34,7 +34,7 @@ _WIDER: Final = " UNION ALL ".join(
         (array_agg(close ORDER BY start_us DESC))[1] AS close, sum(volume) AS volume,
         sum(quote_volume) AS quote_volume, sum(trades)::BIGINT AS trades, max(last_sequence) AS last_sequence
     FROM minutes GROUP BY market_id, start_us / {width_us}"""
-    for name, width_us in INTERVALS.items()
+    for name, width_us in STORED.items()
 )
 #: The candles that the trades up to $1 make, beside the table's.
 _CANDLES: Final = f"""
