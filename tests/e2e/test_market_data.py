@@ -140,6 +140,8 @@ async def compare(http: httpx.AsyncClient, connection: AnyConnection, symbol: st
             within = {"start_time": expected[1]["open_time"], "end_time": expected[-1]["open_time"], "limit": 1000}
             assert (await http.get(path, params=within | {"interval": interval})).json()["data"] == expected[1:-1]
     shown_ticker = (await http.get(f"/api/v1/markets/{symbol}/ticker")).json()["data"]
+    await asyncio.sleep(0.11)
+    assert shown_ticker in (await http.get("/api/v1/tickers")).json()["data"]
     change, percent = (float(shown_ticker.pop(name)) for name in ("change", "change_percent"))
     assert shown_ticker == await truth.ticker(now)
     if opened := float(shown_ticker["24h_open"] or 0):

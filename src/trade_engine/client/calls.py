@@ -117,6 +117,7 @@ _own_trades: Final = _page(Trade)
 _market_trades: Final = _page(MarketTrade)
 _book: Final = _one(OrderBook)
 _ticker: Final = _one(Ticker)
+_tickers: Final = _one(list[Ticker])
 _candles: Final = _page(Candle)
 _markets: Final = _one(list[Market])
 _market: Final = _one(Market)
@@ -292,6 +293,11 @@ def order_book(symbol: str, depth: int = 50) -> ApiCall[OrderBook]:
 def ticker(symbol: str) -> ApiCall[Ticker]:
     """A market's last 24 hours and best prices."""
     return ApiCall("GET", f"/markets/{_market_part(symbol)}/ticker", _ticker)
+
+
+def tickers() -> ApiCall[list[Ticker]]:
+    """Every market's last 24 hours and best prices."""
+    return ApiCall("GET", "/tickers", _tickers)
 
 
 def candles(

@@ -36,6 +36,7 @@ async def test_an_order_from_placing_to_its_trade(venue: Venue, kind: str) -> No
         book = await buyer.order_book(symbol, depth=5)
         assert [(level.price, level.quantity, level.num_orders) for level in book.asks] == [(D(100), D(1), 1)]
         ticker = await buyer.ticker(symbol)
+        assert ticker in await buyer.tickers()
         assert (ticker.last_price, ticker.day_volume, ticker.best_ask) == (D(100), D("0.5"), D(100))
         assert [row.id for row in await buyer.trades(symbol)] == [trade.id]
         assert [row.id for row in await buyer.my_trades(symbol)] == [trade.id]

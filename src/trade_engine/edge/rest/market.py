@@ -1,5 +1,7 @@
 """Routes that show the market: markets, book, ticker, candles, trades.  Open to all."""
 
+from weakref import WeakKeyDictionary
+
 import msgspec
 
 from trade_engine.domain.errors import InvalidRequest
@@ -7,10 +9,15 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.scale import format_price, format_units
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.rest.orders import order_cursor
+from trade_engine.edge.rest.tickers import Tickers
 from trade_engine.edge.shapes import Amount, Asset, FeeAssetWord, StateWord, Symbol
 from trade_engine.edge.times import LATEST_US, read_range, read_time
 from trade_engine.edge.views import show_candle, show_own_trade, show_ticker, show_trade
 from trade_engine.marketdata.intervals import INTERVALS, named
+from trade_engine.sequencer.ports import MarketReader
+
+#: One of each engine in this process.
+_tickers: WeakKeyDictionary[MarketReader, Tickers] = WeakKeyDictionary()
 
 
 class MarketView(msgspec.Struct):
@@ -97,6 +104,15 @@ async def ticker(call: Call) -> Answer:
     """
     market = call.services.markets.named(call.path("symbol"))
     return Answer(show_ticker(market, call.services.reader.ticker(market.symbol)))
+
+
+async def list_tickers(call: Call) -> Answer:
+    """List the tickers of all markets.
+
+    The last 24 hours of each, and its best prices, a tenth of a second old at most.
+    """
+    reader = call.services.reader
+    return Answer(_tickers.setdefault(reader, Tickers(reader)).all())
 
 
 async def order_book(call: Call) -> Answer:

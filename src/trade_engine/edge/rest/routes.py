@@ -134,6 +134,11 @@ ROUTES: Final = (
         answer=TickerAnswer, codes=("MARKET_DATA_UNAVAILABLE", "ENGINE_UNAVAILABLE"),
     ),
     Route(
+        "market_list_tickers", "market",
+        "GET", f"{_V1}/tickers", market.list_tickers, OPEN, PUBLIC,
+        answer=list[TickerAnswer], codes=("MARKET_DATA_UNAVAILABLE", "ENGINE_UNAVAILABLE"),
+    ),
+    Route(
         "market_candles", "market",
         "GET", f"{_V1}/markets/{{symbol:path}}/candles", market.candles, OPEN, PUBLIC,
         answer=list[CandleView],

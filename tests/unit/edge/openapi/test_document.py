@@ -39,6 +39,7 @@ OPERATION_IDS = {
     "GET /api/v1/trades": "market_list_trades",
     "GET /api/v1/orderbook/{symbol}": "market_order_book",
     "GET /api/v1/markets": "market_list_markets",
+    "GET /api/v1/tickers": "market_list_tickers",
     "GET /api/v1/markets/{symbol}/ticker": "market_ticker",
     "GET /api/v1/markets/{symbol}/candles": "market_candles",
     "GET /api/v1/markets/{symbol}": "market_get_market",
