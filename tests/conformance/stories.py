@@ -171,7 +171,7 @@ def cancel(me: Any, other: Any) -> None:
     placed = me.limit("BUY", "1", "100")
     me.cancel(placed.id)
     equal(me.find(placed.id).status, "CANCELED")
-    equal(me.balance(me.quote), (D(100_000), D(0)))
+    until(lambda: me.balance(me.quote) == (D(100_000), D(0)))
 
 
 @story
