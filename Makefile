@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz format bench clean deploy-check
+	fault survive bystander fuzz conformance format bench clean deploy-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS
 
 deploy-check: install-dev ## Check every file in deploy/ with its own program, a line each
 	@$(BIN)/python scripts/check_deploy.py
+
+conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story
+	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

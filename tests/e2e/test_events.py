@@ -86,6 +86,7 @@ async def test_what_happens_is_told(database_url: str, tmp_path: Path, ear: Ear)
         in_order(ear)
         described(ear)
         await compare(venue, ear)
+        await counted(venue, len(ear.unique()))
     first = ear.unique()[0]
     assert first.key == f"order.opened.{symbol.replace('/', '-')}"
     assert first.body["order_id"] == resting["id"]
@@ -96,6 +97,15 @@ async def test_what_happens_is_told(database_url: str, tmp_path: Path, ear: Ear)
     assert first.body["event_id"] == first.message_id
     assert "order.triggered" in ear.types()
     assert "order.amended" in ear.types()
+
+
+async def counted(venue: Venue, messages: int) -> None:
+    """The metrics say what was published."""
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"http://127.0.0.1:{venue.running.scraped.port}/metrics")).text
+    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(("relay_", "rabbitmq_")))
+    assert float(told["relay_published_total"]) >= messages
+    assert (told["rabbitmq_up"], told["relay_connects_total"], told["relay_lag_commands"]) == ("1.0", "1.0", "0.0")
 
 
 def described(ear: Ear) -> None:

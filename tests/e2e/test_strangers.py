@@ -19,7 +19,8 @@ from tests.e2e.venue import Venue
 from trade_engine.edge.auth.tokens import TokenVerifier, issue_token
 from trade_engine.roles.all import TradeEngine
 from trade_engine.storage.api_keys import ApiKeyStore
-from trade_engine.storage.queries import Queries, Statement
+from trade_engine.storage.order_lookup import Statement
+from trade_engine.storage.queries import Queries
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Venue]]
 #: Five requests of strangers, and then next to none.

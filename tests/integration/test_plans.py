@@ -11,7 +11,7 @@ import pytest
 from tests.harness.postgres import TestServer, run_apart
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.storage.pool import ALONG_INDEXES
-from trade_engine.storage.queries import orders_statement, trades_statement
+from trade_engine.storage.queries import Range, orders_statement, trades_statement
 
 ALICE: Final = "00000000-0000-7000-8000-00000000a11c"
 ENDED: Final = 100_000
@@ -208,7 +208,7 @@ async def test_open_orders_among_100_000_ended_ones_are_read_alone(filled: Any) 
     # As the API asks for them.
     for name, value in ALONG_INDEXES.items():
         await filled.execute(f"SET {name} = {value}")
-    page = orders_statement(ALICE, None, ["OPEN", "PENDING", "PARTIALLY_FILLED"], None, (None, None, None), 500)
+    page = orders_statement(ALICE, None, ["OPEN", "PENDING", "PARTIALLY_FILLED"], None, Range(), 500)
     plan = await explain(filled, page.text, *page.values)
     print(f"the same as a page of the API: {plan.blocks} blocks, {plan.ms:.2f} ms")
     assert plan.indexes == {"orders_open_by_user"}
@@ -228,7 +228,7 @@ async def test_pages_of_the_api_touch_the_partitions_of_their_time_alone(filled:
     for name, value in ALONG_INDEXES.items():
         await filled.execute(f"SET {name} = {value}")
     start = NOW - timedelta(days=70)
-    span = (round(start.timestamp() * 1e6), round((start + timedelta(days=1)).timestamp() * 1e6), None)
+    span = Range(round(start.timestamp() * 1e6), round((start + timedelta(days=1)).timestamp() * 1e6))
     page = orders_statement(ALICE, 1, None, None, span, 100)
     orders = await explain(filled, page.text, *page.values)
     page = trades_statement(ALICE, None, span, 100)

@@ -141,6 +141,13 @@ def test_a_market_listed_twice_is_refused() -> None:
     wrong("markets[1].symbol: 'BTC/USDT': is listed twice", {"TRADE_ENGINE__MATCHING__MARKETS": str([BTC, BTC])})
 
 
+def test_markets_that_read_alike_without_a_slash_are_refused() -> None:
+    wrong(
+        "markets[1].symbol: 'BT/CUSDT': cannot be told from BTC/USDT without its slash",
+        {"TRADE_ENGINE__MATCHING__MARKETS": str([BTC, BTC | {"symbol": "BT/CUSDT"}])},
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("a: [", "is not YAML"), ("- 1", "must hold sections"), ("server: {http_port: -1}", "'-1'")]
 )

@@ -66,6 +66,8 @@ def api_settings(config: Config) -> ApiSettings:
         timeout_s=server.request_timeout_s,
         cors_origins=tuple(server.cors_origins),
         echo_route=server.echo_route,
+        binance=server.binance,
+        limits=limit_settings(config),
         queries_at_once=config.rate_limit.queries_at_once,
         public_at_once=config.rate_limit.public_at_once,
     )
@@ -110,6 +112,7 @@ def limit_settings(config: Config) -> LimitSettings:
             rates.public_burst if rates.logins_burst is None else rates.logins_burst,
         ),
         address=RateLimit(rates.address_per_s, rates.address_burst),
+        weight=RateLimit(rates.weight_per_minute / 60, max(1, rates.weight_per_minute)),
     )
 
 
@@ -118,6 +121,18 @@ def beside(paths: frozenset[str], first: ASGIApp, rest: ASGIApp) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (first if scope.get("path") in paths else rest)(scope, receive, send)
+
+    return app
+
+
+def beside_prefixes(prefixes: tuple[str, ...], first: ASGIApp, rest: ASGIApp) -> ASGIApp:
+    """An application that leads paths that begin so to one and everything else to another."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(prefixes):
+            await first(scope, receive, send)
+        else:
+            await rest(scope, receive, send)
 
     return app
 

@@ -3,7 +3,7 @@
 from trade_engine.config.errors import ConfigError
 from trade_engine.config.schema import Config, MarketSection
 from trade_engine.domain.enums import FeeAsset
-from trade_engine.domain.market import Market, MarketError, default_markets
+from trade_engine.domain.market import Market, MarketError, default_markets, namesake
 from trade_engine.domain.scale import ScaleError, parse_units
 
 
@@ -23,6 +23,9 @@ def markets_of(config: Config) -> tuple[Market, ...]:
         key = f"matching.markets[{number - 1}]"
         if any(market.symbol == section.symbol for market in markets):
             raise ConfigError(f"{key}.symbol: {section.symbol!r}: is listed twice")
+        other = namesake(section.symbol, (market.symbol for market in markets))
+        if other is not None:
+            raise ConfigError(f"{key}.symbol: {section.symbol!r}: cannot be told from {other} without its slash")
         try:
             markets.append(_market(number, section))
         except (MarketError, ScaleError) as error:

@@ -47,6 +47,7 @@ class ServerSection(Section, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, le=16_777_216, description="largest request body")] = 65_536
     cors_origins: Annotated[list[str], Meta(description="origins browsers may call from; * is any")] = []
     trusted_proxies: Annotated[list[str], Meta(description="proxies whose X-Forwarded-For is believed")] = []
+    binance: Annotated[bool, Meta(description="the API that clients of Binance know, at /api/v3 and /sapi")] = True
     echo_route: Annotated[bool, Meta(description="POST /api/v1/echo, which benchmarks compare with")] = False
 
 
@@ -281,6 +282,9 @@ class RateLimitSection(Section, frozen=True, kw_only=True):
     public_at_once: Annotated[Count, Meta(description="the same of an address, without a token")] = 16
     address_per_s: Annotated[float, Meta(ge=0, description="all requests with a token of one address")] = 200
     address_burst: Annotated[Count, Meta(description="of them at once")] = 1_000
+    weight_per_minute: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="weight of an address's requests at /api/v3 and /sapi")
+    ] = 6_000
 
 
 class MonitoringSection(Section, frozen=True, kw_only=True):

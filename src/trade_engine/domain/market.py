@@ -1,5 +1,6 @@
 """Markets and their rules: scales, ticks and lots, limits and fees (SPEC 2)."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -112,6 +113,12 @@ def symbol_keys(symbol: str) -> tuple[str, ...]:
     """Every way a path may spell a symbol: ``BTC/USDT``, ``BTC%2FUSDT``, ``BTC-USDT``, ``BTCUSDT``."""
     base, _, quote = symbol.partition("/")
     return symbol, f"{base}%2F{quote}", f"{base}-{quote}", f"{base}{quote}"
+
+
+def namesake(symbol: str, others: Iterable[str]) -> str | None:
+    """Which of these markets reads as ``symbol`` does where the slash is left out; None if none does."""
+    joined = symbol.replace("/", "")
+    return next((other for other in others if other.replace("/", "") == joined), None)
 
 
 def _default(number: int, base: str, tick: str, lot: str, minimum: str, notional: str) -> Market:

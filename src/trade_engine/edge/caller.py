@@ -127,9 +127,9 @@ def permit(principal: Principal, role: str | None, scope: str, *, keys: bool = T
     require_scope(principal, scope)
 
 
-def refusal_of(verdict: Verdict, cost: int = 1) -> EngineError:
+def refusal_of(verdict: Verdict, cost: int = 1, name: str = "") -> EngineError:
     """What a caller hears whose request did not fit a limit; one that never will is told so."""
     if cost > verdict.limit:
         message = f"the rate limit lets {verdict.limit} orders through at once"
         return InvalidRequest("INVALID_BATCH", message, field="orders", provided=cost, limit=verdict.limit)
-    return RateLimited(verdict.retry_after_s)
+    return RateLimited(verdict.retry_after_s, name)

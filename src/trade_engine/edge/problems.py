@@ -37,11 +37,12 @@ class TooMany(EngineError):
 
 
 class RateLimited(EngineError):
-    """Too many requests; ``wait_s`` says when the next one will pass."""
+    """Too many requests; ``wait_s`` says when the next one will pass, ``limit`` which limit it was, if known."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self, wait_s: float, limit: str = "") -> None:
         super().__init__("RATE_LIMITED", "too many requests", retry_after_ms=round(wait_s * 1000))
         self.wait_s = wait_s
+        self.limit = limit
 
 
 class Meaning(NamedTuple):

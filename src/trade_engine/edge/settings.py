@@ -8,6 +8,8 @@ import msgspec
 ORDERS: Final = "orders"
 QUERIES: Final = "queries"
 PUBLIC: Final = "public"
+#: The weight of all requests of an address to a face that weighs them, with or without a login.
+WEIGHT: Final = "weight"
 #: Logins that are not known to be good, by address.
 LOGINS: Final = "logins"
 #: The limit that all requests of an address with good tokens share, whoever they are.
@@ -32,13 +34,16 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     public: RateLimit = RateLimit(100, 500)
     logins: RateLimit = RateLimit(100, 500)
     address: RateLimit = RateLimit(200, 1_000)
+    #: A bucket of a minute: whoever stays below the burst in every minute is never refused.
+    weight: RateLimit = RateLimit(100, 6_000)
     #: Callers remembered a limit; beyond it the longest unseen is forgotten.
     max_callers: int = 100_000
 
     def by_name(self) -> dict[str, RateLimit]:
         """The limits by their names: the route classes', and the address's."""
         return {
-            ORDERS: self.orders, QUERIES: self.queries, PUBLIC: self.public, LOGINS: self.logins, ADDRESS: self.address
+            ORDERS: self.orders, QUERIES: self.queries, PUBLIC: self.public, LOGINS: self.logins,
+            ADDRESS: self.address, WEIGHT: self.weight,
         }  # fmt: skip
 
 
@@ -57,6 +62,10 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Requests of a user, or without one of an address, that read the database and are under way.
     queries_at_once: int = 4
     public_at_once: int = 16
+    #: Serves the face that clients of Binance know.
+    binance: bool = True
+    #: What that face says of its limits; rates of 0 are not spoken of.
+    limits: LimitSettings = LimitSettings()
     #: Mounts ``POST /api/v1/echo``, which benchmarks compare orders with.
     echo_route: bool = False
 

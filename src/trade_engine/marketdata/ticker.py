@@ -19,6 +19,8 @@ class Ticker:
         self._lows: deque[Candle] = deque()
         #: Price of the newest trade, also when it is older than a day; 0 before the first.
         self.last_price = 0
+        #: Its quantity; 0 while only whole minutes are known, as after a start.
+        self.last_quantity = 0
         self.volume = 0
         self.quote_volume = 0
         self.trades = 0
@@ -30,6 +32,7 @@ class Ticker:
             minutes.append(minute)
             self.advance(minute.start_us)
         self.last_price = part.close
+        self.last_quantity = part.volume if part.trades == 1 else 0
         self.volume += part.volume
         self.quote_volume += part.quote_volume
         self.trades += part.trades

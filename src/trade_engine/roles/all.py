@@ -22,6 +22,7 @@ from trade_engine.bootstrap.api import (
     OF_METRICS,
     api_settings,
     beside,
+    beside_prefixes,
     connection_settings,
     make_key_set,
     make_limits,
@@ -40,6 +41,7 @@ from trade_engine.edge.auth.authenticator import Authenticator
 from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
+from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.entrance import Entrance
@@ -320,6 +322,8 @@ class TradeEngine:
         )
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app = create_app(services)
+        if services.settings.binance:
+            self.app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), self.app)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
         for server in (self.api, self.websocket):

@@ -7,7 +7,7 @@ import msgspec
 
 from trade_engine.domain.enums import MarketState
 from trade_engine.domain.errors import InvalidRequest, Refused, Unavailable
-from trade_engine.domain.market import Market
+from trade_engine.domain.market import Market, namesake
 from trade_engine.sequencer.engine_request import EngineRequest, MarketRequest, StateRequest
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.ports import EngineStatus, MarketStatus
@@ -40,6 +40,10 @@ class EngineOperations:
         """
         if self._sequencer.memory.market(market.symbol) is not None:
             raise _listed_already(market.symbol)
+        other = namesake(market.symbol, self._sequencer.memory.numbers)
+        if other is not None:
+            message = f"the market cannot be told from {other} where symbols are written without a slash"
+            raise Refused("MARKET_EXISTS", message, field="symbol", provided=market.symbol)
         try:
             listed = await self._store.insert_market(market)
         except SymbolTaken as error:

@@ -53,6 +53,8 @@ class TickerView(NamedTuple):
     trades: int
     best_bid: int
     best_ask: int
+    #: Of the newest trade; 0 if it is not known, as after a start.
+    last_quantity: int = 0
 
 
 class CandlesView(NamedTuple):

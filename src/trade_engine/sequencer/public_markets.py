@@ -204,6 +204,7 @@ class PublicMarkets:
             trades=day.trades,
             best_bid=view.depth.best(Side.BUY) * tick,
             best_ask=view.depth.best(Side.SELL) * tick,
+            last_quantity=day.last_quantity,
         )
 
     async def candles(self, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> CandlesView:

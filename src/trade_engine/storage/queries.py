@@ -1,4 +1,4 @@
-"""What the API reads from the tables: orders and trades in pages, newest first.  It writes nothing.
+"""What the API reads from the tables: orders and trades in pages, newest or oldest first.  It writes nothing.
 
 A page costs a bounded amount of work, whatever the filters and however long the history:
 
@@ -11,6 +11,8 @@ stops after about four months of days on which there was nothing (``look_back``)
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import asyncpg
@@ -19,14 +21,14 @@ from trade_engine.domain.enums import OrderStatus
 from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.orders import Order, Trade
+from trade_engine.storage import order_lookup
 from trade_engine.storage.look_back import LookBack
+from trade_engine.storage.order_lookup import ID_AGE_US, Statement
 from trade_engine.storage.order_rows import ORDER_COLUMNS, TRADE_COLUMNS, order_from_row, trade_from_row
 from trade_engine.storage.pool import ALONG_INDEXES
 from trade_engine.storage.types import Pool, Record
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
-#: An order's id is made when it is admitted, its time when it is sequenced: far less than this later.
-_ID_AGE_US: Final = 300_000_000
 #: Rows that one page looks at, at most, if it has a filter that no index knows.
 SCAN_MAX: Final = 2_000
 #: Beyond this nobody waits for a page.
@@ -41,19 +43,10 @@ Row = TypeVar("Row")
 
 
 class Page(NamedTuple, Generic[Row]):
-    """Rows, newest first; ``next_before`` is what the next page is asked for with, None after the last."""
+    """Rows in the order asked for; ``next_before`` is what the next page is asked for with, None after the last."""
 
     rows: list[Row]
     next_before: str | None
-
-
-class Statement(NamedTuple):
-    """One statement and what it takes."""
-
-    text: str
-    values: list[Any]
-    #: It looked at so many rows, if it looked at all that it may.
-    scan: int
 
 
 class Queries:
@@ -83,18 +76,17 @@ class Queries:
         end_us: int | None = None,
         before: str | None = None,
         limit: int = 100,
+        oldest_first: bool = False,
     ) -> Page[Order]:
         """A page of a user's orders.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        statement = orders_statement(user_id, market_id, statuses, side, (start_us, end_us, before), limit)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                rows, next_before = await self._find(statement, "order_id", limit)
-        except _AWAY as error:
-            raise _unavailable() from error
+        span = Range(start_us, end_us, before, oldest_first)
+        statement = orders_statement(user_id, market_id, statuses, side, span, limit)
+        async with self._answered():
+            rows, next_before = await self._find(statement, "order_id", limit)
         return Page([order_from_row(row) for row in rows], next_before)
 
     async def trades(
@@ -106,29 +98,97 @@ class Queries:
         end_us: int | None = None,
         before: str | None = None,
         limit: int = 100,
+        oldest_first: bool = False,
+        from_sequence: int = 0,
     ) -> Page[Trade]:
         """A page of the trades of a user (as buyer or seller), of a market, or both; one of them is given.
+
+        ``from_sequence`` keeps those of that number and later ones.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        rows: list[Record] = []
+        if oldest_first:
+            span = Range(start_us, end_us, before, oldest_first)
+            statement = trades_statement(user_id, market_id, span, limit, None, from_sequence)
+            async with self._answered():
+                rows, next_before = await self._find(statement, "trade_id", limit)
+            return Page([trade_from_row(row) for row in rows], next_before)
+        rows = []
+        async with self._answered():
+            for step in await self._look_back.steps(start_us, end_us, before):
+                span = Range(start_us, end_us, step.before or before)
+                statement = trades_statement(user_id, market_id, span, limit, step.low, from_sequence)
+                found, next_before = await self._find(statement, "trade_id", limit)
+                rows += found
+                if len(rows) > limit:
+                    rows, next_before = rows[:limit], rows[limit - 1]["trade_id"]
+                if len(rows) == limit or next_before is not None:
+                    next_before = next_before or step.low
+                    break
+                next_before = step.low
+        return Page([trade_from_row(row) for row in rows], next_before)
+
+    async def order_of_client(self, user_id: str, client_order_id: str) -> Order | None:
+        """A user's order by his own id for it.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        return _first(await self._rows(order_lookup.of_client(user_id, client_order_id)))
+
+    async def order_of_number(self, user_id: str, market_id: int, number: int) -> Order | None:
+        """A user's order by its number.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        stamped_us = await self.time_of_number(number)
+        if stamped_us is None:
+            return None
+        return _first(await self._rows(order_lookup.of_number(user_id, market_id, number, stamped_us)))
+
+    async def time_of_number(self, number: int) -> int | None:
+        """When the batch with the command of a number was carried out; None if there was none yet.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        found = await self._rows(order_lookup.stamp_of(number))
+        return found[0]["stamped_us"] if found else None
+
+    async def orders_of_ids(self, order_ids: Sequence[str]) -> list[Order]:
+        """The orders of these ids, oldest first.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        return [order_from_row(row) for row in await self._rows(order_lookup.of_ids(order_ids))]
+
+    async def numbers_of(self, order_ids: Sequence[str]) -> dict[str, int]:
+        """The numbers of orders, by id.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        return {row[0]: row[1] for row in await self._rows(order_lookup.numbers_of(order_ids))}
+
+    async def _rows(self, statement: Statement) -> list[Record]:
+        async with self._answered():
+            return await self._fetch(statement)
+
+    @contextlib.asynccontextmanager
+    async def _answered(self) -> AsyncIterator[None]:
+        """Demand that the database answers in time.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
-                for step in await self._look_back.steps(start_us, end_us, before):
-                    span = (start_us, end_us, step.before or before)
-                    statement = trades_statement(user_id, market_id, span, limit, step.low)
-                    found, next_before = await self._find(statement, "trade_id", limit)
-                    rows += found
-                    if len(rows) > limit:
-                        rows, next_before = rows[:limit], rows[limit - 1]["trade_id"]
-                    if len(rows) == limit or next_before is not None:
-                        next_before = next_before or step.low
-                        break
-                    next_before = step.low
+                yield
         except _AWAY as error:
-            raise _unavailable() from error
-        return Page([trade_from_row(row) for row in rows], next_before)
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done") from error
 
     async def _find(self, statement: Statement, key: str, limit: int) -> tuple[list[Record], str | None]:
         found = await self._fetch(statement)
@@ -146,12 +206,18 @@ class Queries:
             return await connection.fetch(statement.text, *statement.values)
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done")
+def _first(rows: list[Record]) -> Order | None:
+    return order_from_row(rows[0]) if rows else None
 
 
-#: From (included), to (excluded), both microseconds, and the id that the last page ended with.
-Range = tuple[int | None, int | None, str | None]
+class Range(NamedTuple):
+    """What pages are of: from (included), to (excluded), both microseconds, and where the last one ended."""
+
+    start_us: int | None = None
+    end_us: int | None = None
+    #: The id that the last page ended with.
+    before: str | None = None
+    oldest_first: bool = False
 
 
 def orders_statement(
@@ -181,10 +247,12 @@ def orders_statement(
 
 
 def trades_statement(
-    user_id: str | None, market_id: int | None, span: Range, limit: int, low: str | None = None
+    user_id: str | None, market_id: int | None, span: Range, limit: int, low: str | None = None, from_sequence: int = 0
 ) -> Statement:
-    """A page of trades; none below the id ``low``."""
+    """A page of trades; none below the id ``low``, none of a lower number than ``from_sequence``."""
     walk = _Walk("trades", "trade_id", "executed_at", span, low)
+    if from_sequence:
+        walk.fits(f"sequence >= {walk.value(from_sequence)}")
     if user_id is None:
         walk.probe("market_id", walk.value([market_id]))
         return walk.statement(TRADE_COLUMNS, limit, limit + 1)
@@ -205,17 +273,18 @@ class _Walk:
         self._values: list[Any] = []
         self._probes: list[str] = []
         self._filters: list[str] = []
-        start_us, end_us, before = span
-        # The key holds a time too, which prunes partitions: an id is made at most ``_ID_AGE_US`` before its row's time.
+        start_us, end_us, before, oldest_first = span
+        self._direction, self._end = ("ASC", "max") if oldest_first else ("DESC", "min")
+        # The key holds a time too, which prunes partitions: an id is made at most ``ID_AGE_US`` before its row's time.
         bounds = [] if low is None else [f"{key} >= {self.value(low)}"]
         if start_us is not None:
-            bounds.append(f"{key} >= {self.value(uuid7_floor(max(0, start_us - _ID_AGE_US)))}")
+            bounds.append(f"{key} >= {self.value(uuid7_floor(max(0, start_us - ID_AGE_US)))}")
             self.fits(f"{time} >= at_us({self.value(start_us)})")
         if end_us is not None:
             bounds.append(f"{key} < {self.value(uuid7_floor(end_us + 1000))}")
             self.fits(f"{time} < at_us({self.value(end_us)})")
         if before is not None:
-            bounds.append(f"{key} < {self.value(before)}")
+            bounds.append(f"{key} {'>' if oldest_first else '<'} {self.value(before)}")
         self._bounds = "".join(f" AND {bound}" for bound in bounds)
 
     def value(self, value: Any) -> str:
@@ -231,7 +300,7 @@ class _Walk:
         """
         self._probes.append(
             f"(SELECT * FROM {self._table} WHERE {owner} = ANY ({caller}) AND {where}{self._bounds}"
-            f" ORDER BY {owner} DESC, {self._key} DESC LIMIT "
+            f" ORDER BY {owner} {self._direction}, {self._key} {self._direction} LIMIT "
         )
 
     def fits(self, condition: str) -> None:
@@ -241,14 +310,15 @@ class _Walk:
     def statement(self, columns: str, limit: int, rows: int) -> Statement:
         """The statement; ``rows`` are enough to look at where nothing is filtered out."""
         scan = max(SCAN_MAX, rows) if self._filters else rows
-        newest = f"ORDER BY {self._key} DESC LIMIT"
+        first = f"ORDER BY {self._key} {self._direction} LIMIT"
         probes = [f"{probe}{scan:d})" for probe in self._probes]
         fits = " AND ".join(self._filters) or "TRUE"
         text = (
-            f"WITH scanned AS MATERIALIZED (SELECT * FROM ({' UNION ALL '.join(probes)}) AS probes {newest} {scan:d}),"
+            f"WITH scanned AS MATERIALIZED (SELECT * FROM ({' UNION ALL '.join(probes)}) AS probes {first} {scan:d}),"
             f" {self._table} AS (SELECT * FROM scanned WHERE {fits}),"
-            f" found AS (SELECT {columns} FROM {self._table} {newest} {limit + 1:d})"
-            f' SELECT looked.*, found.* FROM (SELECT count(*) AS scanned, min({self._key}::TEXT COLLATE "C") AS reached'
-            f" FROM scanned) AS looked LEFT JOIN found ON TRUE ORDER BY found.{self._key} DESC"
+            f" found AS (SELECT {columns} FROM {self._table} {first} {limit + 1:d})"
+            " SELECT looked.*, found.* FROM"
+            f' (SELECT count(*) AS scanned, {self._end}({self._key}::TEXT COLLATE "C") AS reached FROM scanned)'
+            f" AS looked LEFT JOIN found ON TRUE ORDER BY found.{self._key} {self._direction}"
         )
         return Statement(text, self._values, scan)

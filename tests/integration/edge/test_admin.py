@@ -26,6 +26,12 @@ async def deeds(pool: asyncpg.Pool) -> list[tuple[str, ...]]:
     return [tuple(row) for row in rows]
 
 
+async def test_a_market_that_reads_as_another_without_its_slash_is_refused(api: Api, admin: dict[str, str]) -> None:
+    alike = await api.http.post("/api/v1/admin/markets", json=NEW | {"symbol": "BT/CUSDT"}, headers=admin)
+    assert problem(alike) == (409, "MARKET_EXISTS")
+    assert "BTC/USDT" in alike.json()["error"]["message"]
+
+
 async def test_a_market_is_listed_changed_halted_and_resumed(
     api: Api, admin: dict[str, str], pool: asyncpg.Pool
 ) -> None:

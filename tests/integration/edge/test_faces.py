@@ -19,7 +19,7 @@ from trade_engine.edge.rest.envelope import Headers, ShownFailure
 from trade_engine.edge.rest.parameters import Parameter
 from trade_engine.edge.rest.route import Route
 from trade_engine.edge.rest.router import Router
-from trade_engine.edge.settings import ORDERS, LimitSettings, RateLimit
+from trade_engine.edge.settings import LOGINS, ORDERS, PUBLIC, LimitSettings, RateLimit
 
 GIVEN = tuple(Parameter(name, {}, "") for name in ("symbol", "side", "quantity", "price"))
 
@@ -38,8 +38,9 @@ class Bare:
         body = msgspec.json.encode({"code": -len(error.code), "msg": error.code})
         return ShownFailure(418, body, [(b"x-kind", type(error).__name__.encode())])
 
-    def limits(self, verdict: Verdict) -> Headers:
+    def limits(self, limit: str, verdict: Verdict) -> Headers:
         """What is used up."""
+        assert limit in (ORDERS, LOGINS, PUBLIC)
         return [(b"x-used", str(verdict.limit - verdict.remaining).encode())]
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.integration.edge.test_queries import ALICE, BOB, START_US, Book
 from trade_engine.domain.enums import OrderStatus
+from trade_engine.storage.order_lookup import Statement
 from trade_engine.storage.pool import ALONG_INDEXES, PoolSettings, open_pool
-from trade_engine.storage.queries import SCAN_MAX, Queries, Statement, orders_statement, trades_statement
+from trade_engine.storage.queries import SCAN_MAX, Queries, Range, orders_statement, trades_statement
 from trade_engine.storage.types import Pool
 
 ENDED = 120_000
@@ -111,7 +112,7 @@ async def test_a_page_of_orders_is_bounded_work(history: Pool) -> None:
     for limit in (1, 100):
         for filters, walks in FILTERS:
             asked = {"market_id": None, "statuses": None, "side": None} | filters
-            span = (asked.pop("start_us", None), asked.pop("end_us", None), None)
+            span = Range(asked.pop("start_us", None), asked.pop("end_us", None))
             statement = orders_statement(ALICE, span=span, limit=limit, **asked)
             touched, indexes = await blocks(history, statement)
             probes = statement.text.count("(SELECT * FROM orders WHERE")
@@ -123,7 +124,7 @@ async def test_a_page_of_orders_is_bounded_work(history: Pool) -> None:
 
 async def test_a_prepared_statement_keeps_to_its_index(history: Pool) -> None:
     """After five calls the server plans once for all users, and the average one has next to no orders."""
-    statement = orders_statement(ALICE, None, ["CANCELLED"], None, (None, None, None), 100)
+    statement = orders_statement(ALICE, None, ["CANCELLED"], None, Range(), 100)
     async with history.acquire() as connection:
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         touched, indexes = await blocks(connection, statement)
@@ -190,7 +191,7 @@ async def test_a_page_of_trades_is_bounded_work(history: Pool, pool: asyncpg.Poo
     await pool.execute(TRADES, str(uuid.uuid4()))
     queries = Queries(history)
     for market_id in (None, 1, 2):
-        statement = trades_statement(ALICE, market_id, (None, None, None), 100)
+        statement = trades_statement(ALICE, market_id, Range(), 100)
         touched, indexes = await blocks(history, statement)
         assert touched <= 2 * 2 * statement.scan + ROOM, market_id
         assert {"buyer" in index or "seller" in index for index in indexes} == {True}

@@ -13,7 +13,7 @@ from tests.integration.edge.test_queries import ALICE, BOB, CAROL, TRADE_SQL, Bo
 from trade_engine.domain.ids import uuid7
 from trade_engine.storage.look_back import FEW, STEPS_DAYS, LookBack
 from trade_engine.storage.pool import ALONG_INDEXES, PoolSettings, open_pool
-from trade_engine.storage.queries import Queries, trades_statement
+from trade_engine.storage.queries import Queries, Range, trades_statement
 from trade_engine.storage.types import Pool
 
 DAYS = 170
@@ -92,7 +92,7 @@ async def test_a_page_opens_a_bounded_number_of_partitions(years: Years, history
         assert len(steps) == len(STEPS_DAYS)
         opened = 0
         for step in steps:
-            statement = trades_statement(ALICE, None, (span[0], span[1], step.before), 100, step.low)
+            statement = trades_statement(ALICE, None, Range(span[0], span[1], step.before), 100, step.low)
             text = f"EXPLAIN (FORMAT JSON) {statement.text}"
             opened += json.dumps(json.loads(await history.fetchval(text, *statement.values))).count('"Relation Name"')
         # Twice, as buyer and as seller; a day more a step, and DEFAULT.

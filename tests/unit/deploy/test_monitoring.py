@@ -23,8 +23,6 @@ ALERTMANAGER: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
 
 #: Of Prometheus itself.
 BUILT_IN: Final = {"up", "ALERTS"}
-#: Written by engines that publish events: beside what the page has.
-BESIDE: Final = {"rabbitmq_up", "rabbitmq_queue_messages", "relay_lag_seconds"}
 #: Words of PromQL, and labels, which are no metrics.
 WORDS: Final = {
     "sum", "max", "min", "by", "le", "rate", "increase", "deriv", "count", "or", "and", "histogram_quantile",
@@ -69,7 +67,7 @@ def metrics_of(expression: str) -> set[str]:
 
 def known() -> set[str]:
     """What an engine exports, by the page that a test holds against a running one."""
-    names = set(BUILT_IN | BESIDE)
+    names = set(BUILT_IN)
     for name, (kind, _) in documented(of_wallet_service=False).items():
         names |= {name} if kind != "histogram" else {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
     return names

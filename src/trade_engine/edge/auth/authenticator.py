@@ -42,6 +42,8 @@ class Signature(NamedTuple):
     digest: str
     #: How old it may be, in milliseconds.
     recv_window: str | int | None
+    #: What is signed only reads, and passes more than once.
+    may_repeat: bool = False
 
 
 def signed_text(timestamp: str, nonce: str, method: str, target: str, body: bytes) -> bytes:
@@ -129,7 +131,8 @@ class Authenticator:
         self.check_time(timestamp, recv_window)
         if key.networks and not _within(key, address):
             raise Forbidden("IP_NOT_ALLOWED", "the API key may not be used from this address", provided=address)
-        self._nonces.take(key.key_id, nonce, now_us // 1000)
+        if not given.may_repeat:
+            self._nonces.take(key.key_id, nonce, now_us // 1000)
         self.keys.used(key.key_id, now_us)
         return Principal(
             user_id=key.user_id,

@@ -33,8 +33,8 @@ class Envelope(Protocol):
     def failure(self, error: EngineError, request_id: str) -> ShownFailure:
         """A refusal."""
 
-    def limits(self, verdict: Verdict) -> Headers:
-        """What an answer says of the rate limit that it counted against."""
+    def limits(self, limit: str, verdict: Verdict) -> Headers:
+        """What an answer says of the rate limit of that name, which it counted against."""
 
 
 class EngineEnvelope:
@@ -62,7 +62,7 @@ class EngineEnvelope:
         status = status_of(error)
         return ShownFailure(status, content, self._headers(error, status))
 
-    def limits(self, verdict: Verdict) -> Headers:
+    def limits(self, limit: str, verdict: Verdict) -> Headers:  # noqa: ARG002 - ours are told alike
         """See ``Envelope``."""
         return [
             (b"x-ratelimit-limit", str(verdict.limit).encode()),

@@ -50,6 +50,8 @@ class Route(NamedTuple):
     plain: bool = False
     #: It reads the database, although it is open to all; so does whatever counts as a query.
     reads: bool = False
+    #: What it counts for in the weight of its address, by the query as sent; None: this face does not weigh.
+    weight: Callable[[bytes], int] | None = None
 
     @property
     def is_reading(self) -> bool:

@@ -9,7 +9,7 @@ where logins are read, and how answers look, it is given: another REST face give
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -27,7 +27,7 @@ from trade_engine.edge.rest.call import Answer, Call, read_query
 from trade_engine.edge.rest.envelope import Envelope, Headers
 from trade_engine.edge.rest.route import OPEN, OPTIONAL, Route
 from trade_engine.edge.services import Services
-from trade_engine.edge.settings import LOGINS, PUBLIC
+from trade_engine.edge.settings import LOGINS, PUBLIC, WEIGHT
 from trade_engine.http.addresses import network
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
@@ -41,7 +41,7 @@ _SAFE: Final = (
 )
 _UNCACHED: Final = (_JSON, (b"cache-control", b"no-store"))
 _WITH_BODY: Final = frozenset(("POST", "PATCH"))
-_CHANGING: Final = frozenset(("POST", "PATCH", "DELETE"))
+_CHANGING: Final = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
 _DRAIN: Final = 16
 #: Request ids need to differ, not to be secret; the system's randomness is a call into the kernel for each.
@@ -60,15 +60,27 @@ class Logins(Protocol):
         """Who a request speaks for, None if it does not say; and its body, if that had to be read for it."""
 
 
+#: How a face reads a request's parameters: those that the route knows, of the query and perhaps of the body.
+ReadParameters = Callable[[Request, Route, bytes], Mapping[str, str]]
+
+
 class Router:
     """The application."""
 
-    def __init__(self, services: Services, routes: Sequence[Route], logins: Logins, envelope: Envelope) -> None:
+    def __init__(
+        self,
+        services: Services,
+        routes: Sequence[Route],
+        logins: Logins,
+        envelope: Envelope,
+        parameters: ReadParameters | None = None,
+    ) -> None:
         self._services = services
         self._settings = services.settings
         self._callers = services.callers
         self._logins = logins
         self._envelope = envelope
+        self._parameters = parameters
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:
             by_path.setdefault(route.path, {})[route.method] = route
@@ -136,9 +148,12 @@ class Router:
         try:
             route = self._route(scope)
         except (NotFound, MethodNotAllowed):
-            self._tell(await self._callers.count(PUBLIC, address), extra)
+            self._tell(PUBLIC, await self._callers.count(PUBLIC, address), extra)
             raise
         scope["route"] = route.path
+        if route.weight is not None:
+            weight = route.weight(scope["query_string"])
+            self._tell(WEIGHT, await self._callers.count(WEIGHT, address, cost=weight), extra)
         body: bytes | None = None
         principal: Principal | None = None
         if route.access != OPEN:
@@ -148,11 +163,15 @@ class Router:
         if route.limit is not None:
             limit, user_id = (PUBLIC, None) if principal is None else (route.limit, principal.user_id)
             cost = 1 if route.cost is None or body is None else route.cost(body)
-            self._tell(await self._callers.count(limit, address, user_id, cost), extra, cost)
+            self._tell(limit, await self._callers.count(limit, address, user_id, cost), extra, cost)
         if body is None:
             body = await self._body(receive, headers) if scope["method"] in _WITH_BODY else b""
         request = Request(scope)
-        query = read_query(request, route.parameters) if scope["query_string"] else {}
+        query: Mapping[str, str] = {}
+        if self._parameters is not None:
+            query = self._parameters(request, route, body)
+        elif scope["query_string"]:
+            query = read_query(request, route.parameters)
         call = Call(self._services, request, principal, body, query)
         if not route.is_reading:
             return await route.handler(call)
@@ -168,7 +187,7 @@ class Router:
             # To look at a login that was never good costs more than to refuse one; so it is counted before.
             seen = await self._callers.count(LOGINS, address)
             if seen is not None and not seen.allowed:
-                self._tell(seen, extra)
+                self._tell(LOGINS, seen, extra)
         try:
             client = scope.get("client")
             principal, body = await self._logins.read(
@@ -185,20 +204,21 @@ class Router:
                     "UNAUTHORIZED", "the Authorization header must be: Bearer <token>", field="authorization"
                 )
         except (Unauthorized, Forbidden, InvalidRequest, BodyTooLarge):
-            self._tell(seen if strange else await self._callers.count(PUBLIC, address), extra)
+            name = LOGINS if strange else PUBLIC
+            self._tell(name, seen if strange else await self._callers.count(PUBLIC, address), extra)
             raise
         return principal, body
 
-    def _tell(self, verdict: Verdict | None, extra: Headers, cost: int = 1) -> None:
+    def _tell(self, limit: str, verdict: Verdict | None, extra: Headers, cost: int = 1) -> None:
         """Have the answer say how much of a limit is left.
 
         Raises:
             RateLimited, InvalidRequest: nothing is, or not so much.
         """
         if verdict is not None:
-            extra.extend(self._envelope.limits(verdict))
+            extra.extend(self._envelope.limits(limit, verdict))
             if not verdict.allowed:
-                raise refusal_of(verdict, cost)
+                raise refusal_of(verdict, cost, limit)
 
     def _route(self, scope: Scope) -> Route:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

@@ -1,0 +1,103 @@
+"""Where requests of this face bring their login: ``X-MBX-APIKEY``, and a signature among the parameters.
+
+What is signed is the query as it was sent, followed by the body as it was sent, without the signature itself.  Method
+and path are not signed, which is how these clients have it.  So that nobody sends a request again, a signature passes
+once where it changes something; where it only reads it may be sent again as long as it is not too old.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from trade_engine.edge.auth.authenticator import KEY_ID, RECV_WINDOW_MS_MAX, Signature
+from trade_engine.edge.auth.tokens import Principal
+from trade_engine.edge.binance.given import need, pairs
+from trade_engine.edge.binance.numbers import us_of
+from trade_engine.edge.binance.refusals import Numbered, illegal
+from trade_engine.edge.caller import Callers
+from trade_engine.edge.rest.envelope import Headers
+
+_KEY_HEADER: Final = b"x-mbx-apikey"
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+_TIME: Final = re.compile(r"[0-9]{1,16}")
+_WINDOW: Final = re.compile(r"([0-9]{1,9})(\.[0-9]{1,3})?")
+
+
+class SignedLogins:
+    """Keeps ``rest.router.Logins``."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
+    def is_strange(self, headers: Headers) -> bool:
+        """Whether the key is not known to be good."""
+        return not self._callers.knows_key(_key(headers))
+
+    async def read(
+        self, headers: Headers, method: str, target: bytes, address: str, body: Callable[[], Awaitable[bytes]]
+    ) -> tuple[Principal | None, bytes | None]:
+        """Who a request speaks for, and its body.
+
+        Raises:
+            Numbered, Unauthorized, Forbidden, Unavailable: the login is not good, or cannot be checked.
+        """
+        key_id = _key(headers)
+        if not KEY_ID.fullmatch(key_id):
+            raise Numbered(-2014, "API-key format invalid.", 401)
+        content = await body()
+        _, _, query = target.partition(b"?")
+        given, signed = _split(query, content)
+        digest, timestamp, window = _signature(given)
+        signature = Signature(key_id, timestamp, digest.lower(), digest, window, method in ("GET", "HEAD"))
+        return await self._callers.by_signature(signature, signed, address), content
+
+
+def _key(headers: Headers) -> str:
+    found = [value for name, value in headers if name == _KEY_HEADER]
+    return found[0].decode("latin-1") if len(found) == 1 else ""
+
+
+def _split(query: bytes, body: bytes) -> tuple[Mapping[str, str], bytes]:
+    """The parameters that a login needs, and what is signed.
+
+    Raises:
+        Numbered: -1100, -1101.
+    """
+    given: dict[str, str] = {}
+    signed = b""
+    for raw in (query, body):
+        parts = []
+        for name, value, part in pairs(raw):
+            if name in ("signature", "timestamp", "recvWindow"):
+                if name in given:
+                    raise Numbered(-1101, "Duplicate values for a parameter detected.")
+                given[name] = value
+            if name != "signature":
+                parts.append(part)
+        signed += b"&".join(parts)
+    return given, signed
+
+
+def _signature(given: Mapping[str, str]) -> tuple[str, int, int]:
+    """Digest, time and window in milliseconds.
+
+    Raises:
+        Numbered: -1102, -1100, -1022, -1131.
+    """
+    if not given.get("timestamp"):
+        need({}, "timestamp")
+    if not given.get("signature"):
+        need({}, "signature")
+    timestamp, digest = given["timestamp"], given["signature"]
+    if _TIME.fullmatch(timestamp) is None:
+        raise illegal("timestamp", "^[0-9]{1,20}$")
+    window = _WINDOW.fullmatch(given.get("recvWindow", "5000"))
+    if window is None:
+        raise illegal("recvWindow", r"^([0-9]{1,20})(\.[0-9]{1,3})?$")
+    # A fraction of a millisecond makes a window larger, never smaller.
+    window_ms = int(window[1]) + (1 if window[2] and window[2].strip(".0") else 0)
+    if not 0 < window_ms <= RECV_WINDOW_MS_MAX:
+        raise Numbered(-1131, f"recvWindow must be less than {RECV_WINDOW_MS_MAX}.")
+    if _DIGEST.fullmatch(digest) is None:
+        raise Numbered(-1022, "Signature for this request is not valid.")
+    return digest, us_of(int(timestamp)) // 1000, window_ms

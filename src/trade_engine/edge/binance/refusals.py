@@ -1,0 +1,148 @@
+"""Refusals as clients of Binance know them: a number, a text, and the HTTP status they come with.
+
+The numbers are public (https://github.com/binance/binance-spot-api-docs, errors.md); which of ours means which of
+them is decided here, and nowhere else.
+"""
+
+from typing import Final, NamedTuple
+
+from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, Refused, Unavailable
+
+
+class Shown(NamedTuple):
+    """What a client sees of a refusal."""
+
+    status: int
+    number: int
+    text: str
+
+
+class Numbered(EngineError):
+    """A refusal of this face's own, which has its number already."""
+
+    def __init__(self, number: int, text: str, status: int = 400) -> None:
+        super().__init__(f"BINANCE_{-number}", text)
+        self.shown = Shown(status, number, text)
+
+
+_NO_KEY: Final = Shown(401, -2015, "Invalid API-key, IP, or permissions for action.")
+_CLOSED: Final = Shown(400, -2010, "Market is closed.")
+_DUPLICATE: Final = Shown(400, -2010, "Duplicate order sent.")
+_COMBINATION: Final = Shown(400, -1014, "Unsupported order combination.")
+_BUSY: Final = Shown(
+    503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."
+)
+_AWAY: Final = Shown(503, -1001, "Internal error; unable to process your request. Please try again.")
+_FAULT: Final = Shown(500, -1000, "An unknown error occurred while processing the request.")
+UNSUPPORTED: Final = "This operation is not supported."
+
+
+def _filter(name: str) -> Shown:
+    return Shown(400, -1013, f"Filter failure: {name}")
+
+
+_BY_CODE: Final[dict[str, Shown]] = {
+    "INVALID_SYMBOL": Shown(400, -1121, "Invalid symbol."),
+    "INVALID_INTERVAL": Shown(400, -1120, "Invalid interval."),
+    "INSUFFICIENT_BALANCE": Shown(400, -2010, "Account has insufficient balance for requested action."),
+    "INVALID_QUANTITY": _filter("LOT_SIZE"),
+    "INVALID_PRICE": _filter("PRICE_FILTER"),
+    "INVALID_STOP_PRICE": _filter("PRICE_FILTER"),
+    "INVALID_QUOTE_AMOUNT": _filter("NOTIONAL"),
+    "NOTIONAL_OVERFLOW": _filter("NOTIONAL"),
+    "MIN_NOTIONAL": _filter("NOTIONAL"),
+    "INVALID_DISPLAY_QUANTITY": _filter("ICEBERG_PARTS"),
+    "PRICE_BAND": _filter("PERCENT_PRICE_BY_SIDE"),
+    "MAX_OPEN_ORDERS": _filter("MAX_NUM_ORDERS"),
+    "POST_ONLY_WOULD_TAKE": Shown(400, -2010, "Order would immediately match and take."),
+    "INVALID_FLAGS": _COMBINATION,
+    "INVALID_COMMAND": _COMBINATION,
+    "INVALID_EXPIRY": _COMBINATION,
+    "INVALID_LINK": _COMBINATION,
+    "MARKET_HALTED": _CLOSED,
+    "MARKET_CANCEL_ONLY": _CLOSED,
+    "MARKET_CLOSED": _CLOSED,
+    "IDEMPOTENCY_CONFLICT": _DUPLICATE,
+    "DUPLICATE_ORDER_ID": _DUPLICATE,
+    "ORDER_NOT_FOUND": Shown(400, -2013, "Order does not exist."),
+    "ORDER_NOT_CANCELLABLE": Shown(400, -2011, "Unknown order sent."),
+    "UNAUTHORIZED": Shown(401, -2014, "API-key format invalid."),
+    "INVALID_API_KEY": _NO_KEY,
+    "IP_NOT_ALLOWED": _NO_KEY,
+    "SCOPE_MISSING": _NO_KEY,
+    "FORBIDDEN": _NO_KEY,
+    "INVALID_SIGNATURE": Shown(400, -1022, "Signature for this request is not valid."),
+    "NONCE_REUSED": Shown(400, -1022, "Signature for this request is not valid: it was used before."),
+    "TIMESTAMP_OUT_OF_WINDOW": Shown(400, -1021, "Timestamp for this request is outside of the recvWindow."),
+    "ROUTE_NOT_FOUND": Shown(404, -1020, UNSUPPORTED),
+    "METHOD_NOT_ALLOWED": Shown(405, -1020, UNSUPPORTED),
+    "BODY_TOO_LARGE": Shown(413, -1101, "Too many parameters sent for this endpoint."),
+    "TOO_MANY_QUERIES": Shown(429, -1003, "Too many requests queued."),
+    "INTERNAL_ERROR": _FAULT,
+    "OUTCOME_UNKNOWN": Shown(
+        504,
+        -1007,
+        "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
+    ),
+    "ENGINE_OVERLOADED": _BUSY,
+    "TRIGGERS_WAITING": _BUSY,
+    "NONCE_MEMORY_FULL": _BUSY,
+}
+_AHEAD: Final = "Timestamp for this request was 1000ms ahead of the server's time."
+
+
+def show(error: EngineError) -> Shown:
+    """What a client sees of a refusal."""
+    if isinstance(error, Numbered):
+        return error.shown
+    known = _BY_CODE.get(error.code)
+    if error.code == "TIMESTAMP_OUT_OF_WINDOW" and error.message.endswith("future"):
+        return Shown(400, -1021, _AHEAD)
+    if known is not None:
+        return known
+    if isinstance(error, InvalidRequest):
+        return Shown(400, -1130, error.message)
+    if isinstance(error, Refused):
+        return Shown(400, -2010, error.message)
+    if isinstance(error, NotFound):
+        return Shown(404, -1020, UNSUPPORTED)
+    return _AWAY if isinstance(error, Unavailable) else _FAULT
+
+
+def of_cancel(error: EngineError) -> EngineError:
+    """A refusal of a cancel: what is no order of the caller's, or is over, is unknown."""
+    if error.code in ("ORDER_NOT_FOUND", "ORDER_NOT_CANCELLABLE"):
+        return unknown_order()
+    if error.code in ("MARKET_HALTED", "MARKET_CANCEL_ONLY", "MARKET_CLOSED"):
+        return Numbered(-2011, "Market is closed.")
+    return error
+
+
+def unknown_order() -> Numbered:
+    """There is no such order to cancel."""
+    return Numbered(-2011, "Unknown order sent.")
+
+
+def missing(name: str) -> Numbered:
+    """A parameter that must be there is not, or makes no sense."""
+    return Numbered(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+
+
+def unwanted(name: str) -> Numbered:
+    """A parameter that does not go with the others."""
+    return Numbered(-1106, f"Parameter '{name}' sent when not required.")
+
+
+def illegal(name: str, legal: str) -> Numbered:
+    """A parameter whose text is not of the form it must have."""
+    return Numbered(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
+
+
+def invalid(name: str) -> Numbered:
+    """A parameter whose value is none that it may have."""
+    return Numbered(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
+def combination(*names: str) -> Numbered:
+    """Parameters that exclude each other."""
+    return Numbered(-1128, f"Combination of optional parameters invalid: {', '.join(names)}.")

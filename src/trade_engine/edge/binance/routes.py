@@ -1,0 +1,122 @@
+"""The route table of this face: every path, who may ask, what it weighs, and which parameters it takes."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from trade_engine.edge.auth.tokens import TRADER
+from trade_engine.edge.binance import account, general, klines, orders, tickers, trades
+from trade_engine.edge.binance.forms import PLACE_PARAMETERS
+from trade_engine.edge.rest.call import Handler
+from trade_engine.edge.rest.parameters import Parameter
+from trade_engine.edge.rest.route import OPEN, READ, TRADE, Route
+from trade_engine.edge.settings import ORDERS, PUBLIC, QUERIES
+
+_V3: Final = "/api/v3"
+_LIMIT: Final = re.compile(rb"(?:^|&)limit=([0-9]{1,6})(?:&|$)")
+
+Weight = Callable[[bytes], int]
+
+
+def _weighs(weight: int) -> Weight:
+    return lambda _: weight
+
+
+def _by_count(one: int, few: int, many: int, every: int) -> Weight:
+    """Weights of one market, of a list of up to 20, of up to 100, and of a longer one or all markets."""
+
+    def weight(query: bytes) -> int:
+        if b"symbol=" in query:
+            return one
+        names = (query.count(b"%22") + query.count(b'"')) // 2
+        return few if 0 < names <= 20 else many if 0 < names <= 100 else every
+
+    return weight
+
+
+def _window(query: bytes) -> int:
+    names = (query.count(b"%22") + query.count(b'"')) // 2
+    return min(200, 4 * max(1, names))
+
+
+def _depth(query: bytes) -> int:
+    found = _LIMIT.search(query)
+    levels = int(found[1]) if found else 100
+    return 5 if levels <= 100 else 25 if levels <= 500 else 50 if levels <= 1_000 else 250
+
+
+def takes(names: str) -> tuple[Parameter, ...]:
+    """Parameters by their names."""
+    return tuple(Parameter(name, {"type": "string"}, name) for name in names.split())
+
+
+def _open(path: str, handler: Handler, names: str, weight: int | Weight, *, reads: bool = False) -> Route:
+    """A route that is open to all."""
+    name = path.strip("/").replace("/", "_")
+    return Route(
+        f"binance_get_{name}", "binance", "GET", path, handler, OPEN, PUBLIC,
+        parameters=takes(names), reads=reads, weight=_weighs(weight) if isinstance(weight, int) else weight,
+    )  # fmt: skip
+
+
+_TIMES: Final = "startTime endTime"
+
+PUBLIC_ROUTES: Final = (
+    _open(f"{_V3}/ping", general.ping, "", 1),
+    _open(f"{_V3}/time", general.server_time, "", 1),
+    _open(
+        f"{_V3}/exchangeInfo", general.exchange_info, "symbol symbols permissions showPermissionSets symbolStatus", 20
+    ),
+    _open(f"{_V3}/depth", tickers.depth, "symbol limit", _depth),
+    _open(f"{_V3}/trades", trades.newest, "symbol limit", 25, reads=True),
+    _open(f"{_V3}/historicalTrades", trades.older, "symbol limit fromId", 25, reads=True),
+    _open(f"{_V3}/aggTrades", trades.aggregated, f"symbol limit fromId {_TIMES}", 4, reads=True),
+    _open(f"{_V3}/klines", klines.klines, f"symbol interval limit {_TIMES}", 2, reads=True),
+    _open(f"{_V3}/uiKlines", klines.klines, f"symbol interval limit {_TIMES}", 2, reads=True),
+    _open(f"{_V3}/avgPrice", tickers.average, "symbol", 2),
+    _open(f"{_V3}/ticker/24hr", tickers.day, "symbol symbols type", _by_count(2, 2, 40, 80), reads=True),
+    _open(f"{_V3}/ticker/price", tickers.price, "symbol symbols", _by_count(2, 4, 4, 4)),
+    _open(f"{_V3}/ticker/bookTicker", tickers.best, "symbol symbols", _by_count(2, 4, 4, 4)),
+    _open(f"{_V3}/ticker", tickers.window, "symbol symbols windowSize type", _window, reads=True),
+)
+
+#: What every signed request has beside its own parameters.
+_LOGIN: Final = "timestamp recvWindow signature"
+
+
+def _signed(
+    method: str, path: str, handler: Handler, names: str, weight: int | Weight, *, limit: str = QUERIES
+) -> Route:
+    """A route that needs the signature of an API key: one that may read, or one that may trade."""
+    name = path.strip("/").replace("/", "_")
+    return Route(
+        f"binance_{method.lower()}_{name}", "binance", method, path, handler, TRADER, limit,
+        parameters=takes(f"{names} {_LOGIN}"), scope=READ if method == "GET" else TRADE,
+        weight=_weighs(weight) if isinstance(weight, int) else weight,
+    )  # fmt: skip
+
+
+_NAMES_ONE: Final = "symbol orderId origClientOrderId"
+
+SIGNED_ROUTES: Final = (
+    _signed("POST", f"{_V3}/order", orders.place, PLACE_PARAMETERS, 1, limit=ORDERS),
+    _signed("POST", f"{_V3}/order/test", orders.try_order, f"{PLACE_PARAMETERS} computeCommissionRates", 1),
+    _signed("GET", f"{_V3}/order", orders.get, _NAMES_ONE, 4),
+    _signed("DELETE", f"{_V3}/order", orders.cancel, f"{_NAMES_ONE} newClientOrderId", 1, limit=ORDERS),
+    _signed("GET", f"{_V3}/openOrders", orders.list_open, "symbol", _by_count(6, 80, 80, 80)),
+    _signed("DELETE", f"{_V3}/openOrders", orders.cancel_all, "symbol", 1, limit=ORDERS),
+    _signed("GET", f"{_V3}/allOrders", orders.list_all, f"symbol orderId limit {_TIMES}", 20),
+    _signed("GET", f"{_V3}/account", account.account, "omitZeroBalances", 20),
+    _signed("GET", f"{_V3}/account/commission", account.commission, "symbol", 20),
+    _signed("GET", f"{_V3}/myTrades", account.own_trades, f"symbol orderId fromId limit {_TIMES}", 20),
+    _signed("GET", f"{_V3}/rateLimit/order", account.order_count, "", 40),
+    _signed("GET", "/sapi/v1/capital/config/getall", account.coins, "", 10),
+    _signed("GET", "/sapi/v1/asset/tradeFee", account.trade_fee, "symbol", 1),
+)
+#: What clients ask for when they start, with or without a login.
+_START_ROUTES: Final = tuple(
+    _open(f"/sapi/v1/margin/{name}", account.no_pairs, f"symbol {_LOGIN}", 1)
+    for name in ("allPairs", "isolated/allPairs")
+)
+
+BINANCE_ROUTES: Final = (*PUBLIC_ROUTES, *SIGNED_ROUTES, *_START_ROUTES)

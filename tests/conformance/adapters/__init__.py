@@ -1,0 +1,1 @@
+"""One module a client: ``Account`` tells the stories' words in that client's own."""

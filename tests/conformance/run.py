@@ -1,0 +1,56 @@
+"""Every client with every story, and one line of JSON: what ``make conformance`` prints."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.conformance.clients import CLIENTS, Driver, install
+from tests.conformance.stories import STORIES
+from tests.conformance.venue import LiveVenue
+from tests.harness.postgres import TestServer
+
+
+def main() -> int:
+    """Run all cells; 0 if none failed."""
+    failed = 0
+    postgres = TestServer()
+    postgres.start()
+    try:
+        url = postgres.migrated()
+        with tempfile.TemporaryDirectory() as folder:
+            venue = LiveVenue(url, Path(folder), len(CLIENTS) * len(STORIES))
+            venue.start()
+            try:
+                failed = sum(_failures(venue, number) for number in range(len(CLIENTS)))
+            finally:
+                venue.stop()
+    finally:
+        postgres.stop()
+    cells = len(CLIENTS) * len(STORIES)
+    print(json.dumps({"clients": len(CLIENTS), "stories": len(STORIES), "cells": cells, "failed": failed}))
+    return 1 if failed else 0
+
+
+def _failures(venue: LiveVenue, number: int) -> int:
+    """How many stories fail with a client; all of them, if it cannot be installed."""
+    client = CLIENTS[number]
+    why = install(client, within_s=600)
+    if why is not None:
+        print(why, file=sys.stderr)
+        return len(STORIES)
+    driver, failed = Driver(client), 0
+    try:
+        for story in STORIES:
+            failure = driver.tell(venue.cell(story))
+            if failure is not None:
+                failed += 1
+                print(f"{client.adapter} {story}: {failure}", file=sys.stderr)
+    finally:
+        driver.stop()
+    print(f"{client.adapter} ({client.package} {client.version}): {failed} of {len(STORIES)} failed", file=sys.stderr)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""A live engine in this process, in a loop of its own, and cells to tell stories in: a market, two users, keys."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from tests.e2e.conftest import engine_config
+from trade_engine.domain.scale import parse_units
+from trade_engine.edge.auth.key_ring import KeyRing
+from trade_engine.roles.all import TradeEngine
+
+QUOTE: Final = "USDT"
+#: Longer than anything here takes on a machine that is busy.
+_PATIENCE_S: Final = 120.0
+#: So many orders of a user pass at once, and so few a second after that: one story runs into it.
+_ORDERS: Final = 100
+
+Result = TypeVar("Result")
+
+
+class LiveVenue:
+    """Start it, ask for cells, stop it."""
+
+    def __init__(self, database_url: str, data_dir: Path, cells: int) -> None:
+        scales = {"tick_size": "0.01", "lot_size": "0.000001", "min_quantity": "0.0001", "max_slippage": "0"}
+        self._bases = [f"C{n:03}" for n in range(cells)]
+        options: dict[str, Any] = {
+            "matching.markets": [{"symbol": f"{base}/{QUOTE}", **scales} for base in self._bases],
+            "rate_limit.orders_per_s": 0.5,
+            "rate_limit.orders_burst": _ORDERS,
+            "rate_limit.weight_per_minute": 1_000_000,
+            "server.address_messages_per_s": 0,
+            "server.address_accepts_per_s": 0,
+        }
+        self._config, self._data_dir = engine_config(database_url, options), data_dir
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Return when the engine answers."""
+        self._thread.start()
+        self._do(self._start())
+
+    async def _start(self) -> None:
+        self._engine = TradeEngine(self._config, self._data_dir)
+        await self._engine.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._do(self._engine.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_PATIENCE_S)
+        self._loop.close()
+
+    def cell(self, story: str) -> dict[str, Any]:
+        """What a driver is told: a market that is unused, and two users with funds and keys."""
+        base = self._bases.pop()
+        return {
+            "story": story,
+            "url": f"http://127.0.0.1:{self._engine.api.port}",
+            "base": base,
+            "quote": QUOTE,
+            "me": self._do(self._user(QUOTE, "100000")),
+            "other": self._do(self._user(base, "1000")),
+        }
+
+    async def _user(self, asset: str, amount: str) -> list[str]:
+        user_id = str(uuid.uuid4())
+        assert (await self._engine.wallet.deposit(user_id, asset, parse_units(amount), str(uuid.uuid4()))).ok
+        ring = self._engine.services.callers.keys
+        assert isinstance(ring, KeyRing)
+        key, secret = await ring.store.make(user_id, "bot", ["read", "trade"])
+        return [key.key_id, secret]
+
+    def _do(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE_S)
