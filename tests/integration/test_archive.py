@@ -339,6 +339,20 @@ async def test_archiving_is_refused_where_something_is_wrong(old: str, connectio
     assert await waiting(connection) == []
 
 
+async def test_nothing_leaves_that_the_relay_has_not_told(old: str, connection: Any, tmp_path: Path) -> None:
+    await connection.execute("UPDATE event_relay SET begun_after = 0, sequence = 1")
+    with pytest.raises(ArchiveError, match="wait to be published"):
+        await archive_before(connection, new_book, EARLY, tmp_path, now=datetime.now(UTC))
+    await connection.execute("UPDATE event_relay SET sequence = (SELECT sequence FROM engine_state)")
+    early = await connection.fetchval("SELECT trade_id FROM trades ORDER BY trade_id LIMIT 1")
+    note = "INSERT INTO settlement_outbox (number, trade_id, settled, happened_at) VALUES (9, $1, TRUE, now())"
+    await connection.execute(note, early)
+    with pytest.raises(ArchiveError, match="wait to be published"):
+        await archive_before(connection, new_book, EARLY, tmp_path, now=datetime.now(UTC))
+    await connection.execute("UPDATE event_relay SET outbox_number = 9")
+    assert (await archive_before(connection, new_book, EARLY, tmp_path, now=datetime.now(UTC))).anchor
+
+
 async def test_the_function_detaches_what_an_anchor_covers_and_nothing_else(
     old: str, connection: Any, tmp_path: Path
 ) -> None:

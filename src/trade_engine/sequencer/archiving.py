@@ -27,6 +27,13 @@ from trade_engine.storage.types import Connection
 _LOCK: Final = 0x7472_6164_655F_6172
 _PURGED_MAX: Final = 10_000
 
+#: Whether a relay that has begun still needs something from before an edge.
+_UNTOLD: Final = """
+    SELECT EXISTS (
+        SELECT FROM event_relay r WHERE r.begun_after IS NOT NULL AND (r.sequence < $1 OR EXISTS (
+            SELECT FROM settlement_outbox o WHERE o.number > r.outbox_number AND o.trade_id < uuid7_floor($2)))
+    )"""
+
 
 class ArchiveOutcome(NamedTuple):
     """What one run did."""
@@ -115,6 +122,8 @@ async def _anchor(connection: Connection, new_book: Callable[[int], Book], edge:
         raise ArchiveError(
             f"{unsettled} wallet instructions from before {edge:%Y-%m-%d} wait: see `trade-engine dead-letters`"
         )
+    if await connection.fetchval(_UNTOLD, anchor.sequence, edge):
+        raise ArchiveError(f"events from before {edge:%Y-%m-%d} wait to be published: see `relay_lag_seconds`")
     async with connection.transaction():
         await write_anchor(connection, anchor)
     return anchor.sequence

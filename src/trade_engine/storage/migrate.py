@@ -34,7 +34,7 @@ _TRANSACTION: Final = re.compile(
     r"^\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK)(?:\s+TRANSACTION|\s+WORK)?\s*;", re.IGNORECASE | re.MULTILINE
 )
 _OUTSIDE: Final = "-- outside a transaction"
-_STATEMENT_END: Final = re.compile(r";[ \t]*$", re.MULTILINE)
+_STATEMENT_END: Final = re.compile(r";[ \t]*(?:\n|\Z)")
 _SETS: Final = "sets.toml"
 _WALLET_ONLY: Final = "wallet_only"
 #: Another program may build an index for so long.
