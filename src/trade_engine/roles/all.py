@@ -31,7 +31,7 @@ from trade_engine.bootstrap.api import (
     start_access_log,
 )
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
-from trade_engine.bootstrap.keys import encryption_key, jwt_secret
+from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.stopping import Farewell
@@ -380,7 +380,7 @@ class TradeEngine:
         key_set = make_key_set(self.config, verifier)
         if key_set is not None:
             self._run("key set", key_set.keep_running)
-        ring = KeyRing(ApiKeyStore(self.pool, encryption_key(self.config, self.data_dir)))
+        ring = KeyRing(ApiKeyStore(self.pool, encryption_keys(self.config, self.data_dir)))
         self._run("API keys", ring.keep_running)
         return Authenticator(verifier, ring)
 
