@@ -67,6 +67,7 @@ def api_settings(config: Config) -> ApiSettings:
         cors_origins=tuple(server.cors_origins),
         echo_route=server.echo_route,
         binance=server.binance,
+        any_asset=config.wallet.any_asset,
         limits=limit_settings(config),
         queries_at_once=config.rate_limit.queries_at_once,
         public_at_once=config.rate_limit.public_at_once,

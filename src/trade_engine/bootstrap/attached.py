@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from trade_engine.bootstrap.wallet import make_wallet
-from trade_engine.config import Config
+from trade_engine.config import Config, markets_of
+from trade_engine.edge.assets import require_listed
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
+from trade_engine.storage.markets import market_from_row
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
-from trade_engine.storage.reach import reaching
+from trade_engine.storage.reach import connect, reaching
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.port import AuditedWallet
 
@@ -32,6 +34,22 @@ async def attached_url(config: Config, data_dir: Path) -> AsyncIterator[str]:
         return
     async with use_embedded(data_dir, embedded_settings(config)) as embedded:
         yield embedded
+
+
+async def require_asset(url: str, config: Config, asset: str) -> None:
+    """Make sure that a market has an asset that is to be deposited; before the first start, one of the configuration.
+
+    Raises:
+        InvalidRequest: UNKNOWN_ASSET.
+    """
+    if config.wallet.any_asset:
+        return
+    connection = await connect(url)
+    try:
+        rows = await connection.fetch("SELECT * FROM markets")
+    finally:
+        await connection.close()
+    require_listed(asset, [market_from_row(row) for row in rows] or markets_of(config))
 
 
 @contextlib.asynccontextmanager

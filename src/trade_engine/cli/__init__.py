@@ -12,6 +12,11 @@ from trade_engine.cli.lazy import LazyCommand, LazyGroup
 
 #: Their summaries are the first lines of their helps.
 COMMANDS: Final = (
+    LazyCommand(
+        "account",
+        "trade_engine.cli.account:account",
+        "Show what is a user's; withdraw, and correct a balance, with a reason.",
+    ),
     LazyCommand("api-key", "trade_engine.cli.api_key:api_key", "Make, list and revoke API keys."),
     LazyCommand("asyncapi", "trade_engine.cli.asyncapi:asyncapi", "Print the AsyncAPI document of the WebSocket."),
     LazyCommand("backup", "trade_engine.cli.backup:backup", "Write the whole engine to FOLDER, beside its work."),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from trade_engine.bootstrap.attached import attached_url, attached_wallet
+from trade_engine.bootstrap.attached import attached_url, attached_wallet, require_asset
 from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.cli.options import (
     asynchronous,
@@ -50,6 +50,7 @@ async def deposit(
         attached_url(config, data_dir) as url,
         attached_wallet(url, config, jwt_secret(config, data_dir)) as wallet,
     ):
+        await require_asset(url, config, asset.upper())
         outcome = await wallet.deposit(user_id_of(user), asset.upper(), units, operation)
     if not outcome.ok:
         raise Refused(outcome.code, outcome.message)

@@ -182,6 +182,7 @@ class WalletSection(Section, frozen=True, kw_only=True):
     )
     url: Annotated[str | None, Meta(description="mode http: the service, as http://127.0.0.1:8082")] = None
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
+    any_asset: Annotated[bool, Meta(description="deposits by operators: also of assets that no market has")] = False
     token: Annotated[str | None, Meta(description="mode http: service token; default: made with auth's secret")] = None
     token_file: Annotated[str | None, Meta(description="file that holds the token, instead of it")] = None
     reserve_timeout_ms: Annotated[int, Meta(ge=10, le=60_000, description="limit of a reserve call")] = 500
@@ -248,7 +249,7 @@ class SettlementSection(Section, frozen=True, kw_only=True):
 
 
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://.+")]
-HexKey = Annotated[str, Meta(pattern=whole("[0-9a-fA-F]{64}"))]
+HexKeys = Annotated[str, Meta(pattern=whole(r"[0-9a-fA-F]{64}(\s+[0-9a-fA-F]{64})*"))]
 
 
 class AuthSection(Section, frozen=True, kw_only=True):
@@ -264,7 +265,8 @@ class AuthSection(Section, frozen=True, kw_only=True):
     )
     jwks_refresh_s: Annotated[Seconds, Meta(description="how often jwks_url is fetched")] = 300
     encryption_key: Annotated[
-        HexKey | None, Meta(description="encrypts API keys: 32 bytes as hex; default: made at start")
+        HexKeys | None,
+        Meta(description="encrypts API keys: 32 bytes as hex; older ones after it; default: made at start"),
     ] = None
     encryption_key_file: Annotated[str | None, Meta(description="file that holds the encryption_key")] = None
 

@@ -66,6 +66,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     binance: bool = True
     #: What that face says of its limits; rates of 0 are not spoken of.
     limits: LimitSettings = LimitSettings()
+    #: Deposits of assets that no market has are taken.
+    any_asset: bool = False
     #: Mounts ``POST /api/v1/echo``, which benchmarks compare orders with.
     echo_route: bool = False
 

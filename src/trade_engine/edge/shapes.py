@@ -59,6 +59,9 @@ AmountText = Annotated[str, Meta(extra_json_schema=AMOUNT)]
 TimeText = Annotated[str, Meta(extra_json_schema=MOMENT)]
 SymbolText = Annotated[str, Meta(extra_json_schema=SYMBOL)]
 ClientId = Annotated[str, Meta(extra_json_schema=text(None, "a-1", minLength=1, maxLength=100))]
+SignedText = Annotated[str, Meta(extra_json_schema=text(r"-?(0|[1-9][0-9]{0,10})(\.[0-9]{1,8})?", "-1.25"))]
+AssetText = Annotated[str, Meta(extra_json_schema=text("[A-Za-z0-9]{1,15}", "USDT"))]
+IdText = Annotated[str, Meta(extra_json_schema=UUID)]
 ReasonText = Annotated[str, Meta(extra_json_schema=REASON)]
 
 #: What goes out.

@@ -136,7 +136,7 @@ class WalletAnswers:
     async def ledger(self, user_id: str, before: str = str(MAX_AMOUNT), limit: str = "100") -> wire.LedgerAnswer:
         """A page of a user's entries, newest first."""
         most = _whole("limit", limit, 1_000)
-        rows = await self._wallet.entries(_uuid("user_id", user_id), _whole("before", before, MAX_AMOUNT), most)
+        rows = await self._wallet.ledger(_uuid("user_id", user_id), _whole("before", before, MAX_AMOUNT), most)
         entries = [
             wire.LedgerEntry(
                 str(row.entry_id),

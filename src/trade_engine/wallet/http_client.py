@@ -25,6 +25,7 @@ import msgspec
 from trade_engine.domain.scale import ScaleError, format_units, parse_units
 from trade_engine.wallet import wire
 from trade_engine.wallet.breaker import BreakerSettings, BreakerState, CircuitBreaker
+from trade_engine.wallet.ledger import Entry, EntryType, Line
 from trade_engine.wallet.port import (
     AuditedReservation,
     Balance,
@@ -191,6 +192,15 @@ class HttpWallet:
             Balance(asset, _units(held.available), _units(held.reserved)) for asset, held in answer.balances.items()
         )
 
+    async def ledger(self, user_id: str, before_id: int, limit: int) -> list[Entry]:
+        """A page of a user's entries, newest first; see the port.
+
+        Raises:
+            WalletUnavailable: one of the kinds above.
+        """
+        path = f"{user_id}/ledger?before={before_id}&limit={limit}"
+        return [_entry(row) for row in (await self._call(path, None, wire.LedgerAnswer)).entries]
+
     async def audit(self) -> list[Difference]:
         """What in the ledger does not agree with itself.
 
@@ -344,7 +354,19 @@ class HttpWallet:
 
 
 def _operation(path: str) -> str:
-    return path.partition("?")[0].rpartition("/")[2] if path.endswith("/balances") else path.partition("?")[0]
+    named = path.partition("?")[0]
+    return named.rpartition("/")[2] if named.endswith(("/balances", "/ledger")) else named
+
+
+def _entry(row: wire.LedgerEntry) -> Entry:
+    """An entry of an answer; which line of its operation it is does not travel."""
+    try:
+        number, kind = int(row.id), EntryType(row.type)
+    except ValueError as error:
+        raise WalletAnswerError(f"wallet: an entry in the answer cannot be read: {error}") from error
+    line = Line(0, kind, row.user_id, row.asset, _units(row.available_delta), _units(row.reserved_delta))
+    after = _units(row.available_after), _units(row.reserved_after)
+    return Entry(number, row.operation_id, line, *after, row.reference_id, row.description)
 
 
 def _units(text: str) -> int:

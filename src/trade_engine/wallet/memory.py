@@ -3,6 +3,7 @@
 It keeps nothing over a restart.  Each item is decided and written before the next is looked at.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,11 @@ class MemoryWallet:
             for (owner, asset), holding in self._holdings.items()
             if owner == user_id
         )
+
+    async def ledger(self, user_id: str, before_id: int, limit: int) -> list[Entry]:
+        """A page of a user's entries, newest first."""
+        found = (each for each in reversed(self.entries) if each.line.user_id == user_id and each.entry_id < before_id)
+        return list(itertools.islice(found, limit))
 
     async def audit(self) -> list[Difference]:
         """What in the ledger does not agree with itself: balances against entries."""

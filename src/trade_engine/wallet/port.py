@@ -5,7 +5,10 @@ with the same operation gives its first outcome again.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from trade_engine.wallet.ledger import Entry
 
 #: What an item can be refused with; it has then left no trace.
 REFUSALS: Final = frozenset(
@@ -199,6 +202,20 @@ class Wallet(Protocol):
 
         Raises:
             WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def withdraw(self, user_id: str, asset: str, amount: int, operation_id: str) -> Outcome:
+        """Debit a user's available balance to the outside account.  Idempotent by ``operation_id``.
+
+        Raises:
+            WalletUnavailable: nothing is known of the outcome.
+        """
+
+    async def ledger(self, user_id: str, before_id: int, limit: int) -> "list[Entry]":
+        """A page of a user's entries, newest first: those below ``before_id``.
+
+        Raises:
+            WalletUnavailable: the wallet did not answer.
         """
 
 

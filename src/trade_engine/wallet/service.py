@@ -229,7 +229,7 @@ class PostgresWallet:
         rows = await self._call(self._timeout_s, _BALANCES, user_id)
         return [Balance(row[0], int(row[1]), int(row[2])) for row in rows]
 
-    async def entries(self, user_id: str, before_id: int = MAX_AMOUNT, limit: int = 100) -> list[Entry]:
+    async def ledger(self, user_id: str, before_id: int = MAX_AMOUNT, limit: int = 100) -> list[Entry]:
         """A page of a user's ledger, newest first: entries below ``before_id``.
 
         Raises:

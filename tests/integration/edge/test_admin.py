@@ -122,13 +122,14 @@ async def test_any_order_is_seen_and_cancelled_with_a_reason(
     assert problem(await api.http.delete(path, headers=admin)) == (400, "INVALID_REASON")
     ended = await api.http.delete(path, params={"reason": "asked by mail"}, headers=admin)
     assert ended.json()["data"]["status"] == "CANCELLED"
+    ending = {"reason": "end", "confirm": "ALL"}
     for params, count in (({"symbol": "ETHUSDT"}, 1), ({"user_id": user_id}, 2), ({}, 1)):
         await place(api, api.headers(user_id), symbol="ETH/USDT")
         await place(api, api.headers(user_id))
         if not params:
             await api.http.delete("/api/v1/orders", headers=api.headers(user_id))
             await place(api, api.headers())
-        answer = await api.http.delete("/api/v1/admin/orders", params=params | {"reason": "end"}, headers=admin)
+        answer = await api.http.delete("/api/v1/admin/orders", params=params | ending, headers=admin)
         assert answer.json()["data"] == {"cancelled": count + (1 if "user_id" in params else 0)}, params
     bad = await api.http.delete("/api/v1/admin/orders", params={"user_id": "x", "reason": "end"}, headers=admin)
     assert problem(bad) == (400, "INVALID_PARAMETER")

@@ -74,12 +74,12 @@ async def test_a_ledger_is_listed_newest_first_in_pages(wallet: PostgresWallet) 
     order, operation = new_id(), new_id()
     await wallet.reserve_many([Reserve(user, "USDT", 300, order, order, "order")], 1)
     await wallet.release_many([Release(order, user, "USDT", 100, operation, "cancelled")])
-    first, second = await wallet.entries(user, limit=2)
+    first, second = await wallet.ledger(user, limit=2)
     assert (first.line.type, first.line.available_delta, first.line.reserved_delta) == (EntryType.RELEASE, 100, -100)
     assert (first.available_after, first.reserved_after, first.reference_id) == (800, 200, order)
     assert (first.operation_id, first.description) == (operation, "cancelled")
     assert second.line.type is EntryType.RESERVE
-    [third] = await wallet.entries(user, before_id=second.entry_id)
+    [third] = await wallet.ledger(user, before_id=second.entry_id)
     assert third.line.type is EntryType.DEPOSIT
 
 

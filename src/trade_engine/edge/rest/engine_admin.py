@@ -88,7 +88,8 @@ async def admin_cancel(call: Call) -> Answer:
 async def admin_cancel_all(call: Call) -> Answer:
     """Cancel the orders of a user, a market or all.
 
-    Every open order that ``user_id`` and ``symbol`` leave; how many there were.  Audited.
+    Every open order that ``user_id`` and ``symbol`` leave; how many there were.  With neither it needs
+    ``confirm=ALL``.  Audited.
     """
     given = call.query
     market = call.services.markets.named(given["symbol"]) if "symbol" in given else None
@@ -97,6 +98,9 @@ async def admin_cancel_all(call: Call) -> Answer:
         raise InvalidRequest(
             "INVALID_PARAMETER", "user_id must be a UUID", field="user_id", provided=given["user_id"][:100]
         )
+    if user_id is None and market is None and given.get("confirm") != "ALL":
+        message = "this ends every order of the venue: name user_id or symbol, or say confirm=ALL"
+        raise InvalidRequest("CONFIRMATION_NEEDED", message, field="confirm", provided=given.get("confirm", "")[:100])
     subject = f"orders of {user_id or 'everybody'} in {market.symbol if market is not None else 'all markets'}"
     async with audited(call, "order.cancel_all", subject, given.get("reason", "")):
         return Answer(CancelledView(await call.services.desk.cancel_all(user_id, market)))

@@ -46,11 +46,16 @@ END: Final = Parameter("end_time", MOMENT, "Up to here; not included.")
 CURSOR: Final = Parameter("cursor", UUID, "`meta.next_cursor` of the page before.")
 TIME_CURSOR: Final = Parameter("cursor", MOMENT, "`meta.next_cursor` of the page before.")
 NUMBER_CURSOR: Final = Parameter("cursor", text("[0-9]{1,18}", "120"), "`meta.next_cursor` of the page before.")
+ENTRY_CURSOR: Final = Parameter("cursor", text("[0-9]{1,19}", "120"), "`meta.next_cursor` of the page before.")
 TRADES_OF: Final = Parameter("scope", words(("own", "market")), "Your own trades, or a market's.")
 DEPTH: Final = Parameter("depth", whole(1, 1_000, 50), "How many levels a side.")
 INTERVAL: Final = Parameter("interval", words(INTERVALS, default="1m"), "How long a candle is.")
 AFTER: Final = Parameter("after", whole(1, 2**62 - 1), "The id that the page before ended with.")
 WHY: Final = Parameter("reason", REASON, "Why; it is audited.", required=True)
+
+CONFIRM: Final = Parameter(
+    "confirm", words(("ALL",)), "Needed where neither user_id nor symbol is given: every order of the venue ends."
+)
 
 #: What stands in a path, by its name there.
 IN_PATH: Final = {
@@ -59,5 +64,6 @@ IN_PATH: Final = {
         "order_id", ORDER_NAME, "The order: its id, or, of your own, `client:` and its client_order_id.", required=True
     ),
     "key_id": Parameter("key_id", KEY, "The API key.", required=True),
+    "user_id": Parameter("user_id", UUID, "The user.", required=True),
     "id": Parameter("id", whole(1, 2**62 - 1), "The dead letter.", required=True),
 }

@@ -8,7 +8,18 @@ from typing import Final
 
 from trade_engine.edge.auth.tokens import ADMIN, TRADER
 from trade_engine.edge.bodies import AmendBody, PlaceBody
-from trade_engine.edge.rest import account, admin, api_keys, batch, engine_admin, market, markets_admin, orders, system
+from trade_engine.edge.rest import (
+    account,
+    admin,
+    api_keys,
+    batch,
+    engine_admin,
+    market,
+    markets_admin,
+    orders,
+    system,
+    users_admin,
+)
 from trade_engine.edge.rest import parameters as given
 from trade_engine.edge.rest.route import OPEN, OPTIONAL, READ, TRADE, Route
 from trade_engine.edge.settings import ORDERS, PUBLIC, QUERIES
@@ -45,6 +56,12 @@ _CANCEL: Final = ("ORDER_NOT_FOUND", "ORDER_NOT_CANCELLABLE", *_MARKET_SHUT, *_W
 _LETTER: Final = ("DEAD_LETTER_NOT_FOUND", *_STORED)
 _AUDITED: Final = ("INVALID_REASON", *_WRITER)
 _LETTER_CHANGED: Final = ("INVALID_REASON", *_LETTER)
+_FUND: Final = (
+    "UNKNOWN_ASSET", "INVALID_AMOUNT", "INSUFFICIENT_BALANCE", "USER_NOT_FOUND", "IDEMPOTENCY_CONFLICT",
+    "INVALID_REASON", "WALLET_UNAVAILABLE", *_STORED,
+)  # fmt: skip
+#: What an operator reads of a user.
+_HIS: Final = (given.IN_MARKET, given.START, given.END, given.limit(500, 100), given.CURSOR)
 
 _PLACE_ROUTE: Final = Route(
     "orders_place", "orders",
@@ -236,8 +253,44 @@ ROUTES: Final = (
     Route(
         "engine_admin_admin_cancel_all", "admin",
         "DELETE", f"{_V1}/admin/orders", engine_admin.admin_cancel_all, ADMIN, QUERIES,
-        answer=CancelledView, parameters=(given.IN_MARKET, given.OF_USER, given.WHY),
-        codes=("INVALID_SYMBOL", *_AUDITED),
+        answer=CancelledView, parameters=(given.IN_MARKET, given.OF_USER, given.CONFIRM, given.WHY),
+        codes=("INVALID_SYMBOL", "CONFIRMATION_NEEDED", *_AUDITED),
+    ),
+    Route(
+        "users_admin_user_balances", "admin",
+        "GET", f"{_V1}/admin/users/{{user_id}}/balances", users_admin.user_balances, ADMIN, QUERIES,
+        answer=list[BalanceView], codes=("WALLET_UNAVAILABLE", *_STORED),
+    ),
+    Route(
+        "users_admin_user_entries", "admin",
+        "GET", f"{_V1}/admin/users/{{user_id}}/entries", users_admin.user_entries, ADMIN, QUERIES,
+        answer=list[users_admin.EntryView], parameters=(given.limit(500, 100), given.ENTRY_CURSOR),
+        codes=("INVALID_CURSOR", "WALLET_UNAVAILABLE"), paged=True,
+    ),
+    Route(
+        "users_admin_user_orders", "admin",
+        "GET", f"{_V1}/admin/users/{{user_id}}/orders", users_admin.user_orders, ADMIN, QUERIES,
+        answer=list[OrderView], parameters=_HIS, codes=("INVALID_SYMBOL", "INVALID_CURSOR", *_STORED), paged=True,
+    ),
+    Route(
+        "users_admin_user_trades", "admin",
+        "GET", f"{_V1}/admin/users/{{user_id}}/trades", users_admin.user_trades, ADMIN, QUERIES,
+        answer=list[OwnTradeView], parameters=_HIS, codes=("INVALID_SYMBOL", "INVALID_CURSOR", *_STORED), paged=True,
+    ),
+    Route(
+        "users_admin_user_deposit", "admin",
+        "POST", f"{_V1}/admin/users/{{user_id}}/deposits", users_admin.user_deposit, ADMIN, QUERIES,
+        answer=users_admin.FundedView, body=users_admin.FundBody, codes=_FUND,
+    ),
+    Route(
+        "users_admin_user_withdraw", "admin",
+        "POST", f"{_V1}/admin/users/{{user_id}}/withdrawals", users_admin.user_withdraw, ADMIN, QUERIES,
+        answer=users_admin.FundedView, body=users_admin.FundBody, codes=_FUND,
+    ),
+    Route(
+        "users_admin_user_correct", "admin",
+        "POST", f"{_V1}/admin/users/{{user_id}}/corrections", users_admin.user_correct, ADMIN, QUERIES,
+        answer=users_admin.FundedView, body=users_admin.CorrectBody, codes=_FUND,
     ),
     Route(
         "engine_admin_engine_status", "admin",
