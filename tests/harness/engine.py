@@ -18,9 +18,8 @@ from trade_engine.sequencer.ports import Placed
 from trade_engine.sequencer.store.memory import MemoryDatabase, MemoryStore
 from trade_engine.settlement.comparison import Excess
 from trade_engine.settlement.instructions import release_operation
-from trade_engine.wallet.ledger import buyer_need, seller_need
 from trade_engine.wallet.memory import MemoryWallet
-from trade_engine.wallet.port import Release, SettleTrade
+from trade_engine.wallet.port import Release, SettleTrade, buyer_need, seller_need
 
 START_US = 1_767_225_600_000_000
 PLENTY = 1_000_000 * UNIT

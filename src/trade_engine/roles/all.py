@@ -367,7 +367,7 @@ class TradeEngine:
         yield from read_settlement(self.settlement)
         yield from read_partitions(self._default_rows)
         yield from self.backlog.readings()
-        yield from read_wallet(self.wallet)
+        yield from read_wallet(self.wallet.breaker)
         yield from read_redis("not used" if self.limits is None else self.limits.condition())
         yield from self._read_relay()
         if self.streams is not None:

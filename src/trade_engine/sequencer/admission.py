@@ -186,9 +186,9 @@ class Admission:
         if late:
             _fail(late, Unavailable("ENGINE_OVERLOADED", "the order waited too long, nothing was placed"))
 
-    def admits(self, order_id: str) -> bool:
-        """Whether an order of that id is being admitted at this moment."""
-        return any(placing.order is not None and placing.order.order_id == order_id for placing in self._admitting)
+    def orders_under_way(self) -> set[str]:
+        """The orders that are being admitted at this moment."""
+        return {placing.order.order_id for placing in self._admitting if placing.order is not None}
 
     async def _admit(self, batch: list[PlaceRequest]) -> None:
         batch = await self._drop_replays(batch)

@@ -111,9 +111,9 @@ class Amender:
         #: Orders whose amendments are under way, with how many.
         self._under_way: dict[str, int] = {}
 
-    def amends(self, order_id: str) -> bool:
-        """Whether an amendment of an order is under way."""
-        return order_id in self._under_way
+    def orders_under_way(self) -> set[str]:
+        """The orders with an amendment under way."""
+        return set(self._under_way)
 
     async def amend(self, order: Order, user_id: str | None, change: Amendment) -> CommandOutcome | None:
         """Change a live order; None if it is not live any more.

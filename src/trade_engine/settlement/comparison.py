@@ -16,8 +16,16 @@ import asyncpg
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.scale import format_units
 from trade_engine.settlement.instructions import InstructionStore
-from trade_engine.wallet.ledger import buyer_need, seller_need
-from trade_engine.wallet.port import AuditedReservation, AuditedWallet, Difference, Release, Settlement, SettleTrade
+from trade_engine.wallet.port import (
+    AuditedReservation,
+    AuditedWallet,
+    Difference,
+    Release,
+    Settlement,
+    SettleTrade,
+    buyer_need,
+    seller_need,
+)
 
 _Row = TypeVar("_Row", bound=tuple[Any, ...])
 _Other = TypeVar("_Other", bound=tuple[Any, ...])

@@ -15,7 +15,7 @@ from tests.harness.reservations import reserved
 from tests.harness.wallet_service import SECRET, wallet_service
 from trade_engine.domain.scale import UNIT
 from trade_engine.edge.auth.tokens import ENGINE, SERVICE, TRADER, issue_token
-from trade_engine.wallet.breaker import BreakerSettings, BreakerState
+from trade_engine.wallet.breaker import BreakerSettings
 from trade_engine.wallet.http_app import warn_of_service
 from trade_engine.wallet.http_client import (
     ClientSettings,
@@ -25,7 +25,7 @@ from trade_engine.wallet.http_client import (
     WalletServerError,
     WalletTransportError,
 )
-from trade_engine.wallet.port import Balance, Release, Reserve, WalletUnavailable
+from trade_engine.wallet.port import Balance, BreakerState, Release, Reserve, WalletUnavailable
 
 PREFIX = "/api/v1/wallets"
 

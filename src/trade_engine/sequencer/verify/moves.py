@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from trade_engine.domain.compared import sql_fields
 from trade_engine.sequencer.verify.facts_tables import Start
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection
-from trade_engine.wallet.compared import sql_fields
 
 _LIMIT: Final = 100
 _UNIT: Final = "0.00000001"

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
+from trade_engine.domain.compared import sql_fields
 from trade_engine.domain.enums import MarketState
 from trade_engine.marketdata.candles import STORED
 from trade_engine.sequencer.verify.replay import Replay
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection, Record
-from trade_engine.wallet.compared import sql_fields
 
 _LIMIT: Final = 100
 #: A client order id may be forgotten, and given again, this many days after its order.
