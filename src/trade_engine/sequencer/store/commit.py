@@ -5,14 +5,14 @@ passes.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from trade_engine.domain.enums import MarketState
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.sequencer.bookkeeping import WalletInstruction
 from trade_engine.sequencer.lease import Holder, Identity, recovery_lease_ms
 from trade_engine.sequencer.publish import CommittedBatch, TouchedMarket
@@ -113,6 +113,16 @@ _INSTRUCTION: Final[dict[str, Callable[[WalletInstruction], Any]]] = {
     "i_amount": attrgetter("amount"),
     "i_reason": attrgetter("reason"),
 }
+#: The columns of each array parameter of ``note_pairs``.
+_PAIR: Final[dict[str, Callable[[OrderPair], Any]]] = {
+    "p_first": attrgetter("first_order_id"),
+    "p_second": attrgetter("second_order_id"),
+    "p_number": attrgetter("pair_number"),
+    "p_user": attrgetter("user_id"),
+    "p_market": attrgetter("market_id"),
+    "p_client": attrgetter("client_pair_id"),
+    "p_created_us": attrgetter("created_us"),
+}
 _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_market_id": attrgetter("market.market_id"),
     "m_state": lambda m: MarketState(m.remembered.state).name,
@@ -150,7 +160,8 @@ class Writer:
         self._timeout_s = timeout_s
         self._lease_ms = recovery_lease_ms(lease_s)
         self._connection: Connection | None = None
-        self._statement: Any = None
+        #: Of a commit without pairs, and of one with some.
+        self._statements: dict[bool, Any] = {}
         #: Whether a commit was tried under this epoch.
         self._used = False
         self.epoch = 0
@@ -228,10 +239,12 @@ class Writer:
             raise StoreUnavailable("the connection is closed")
         self._used = True
         try:
-            arguments = commit_arguments(self.epoch, batch)
-            if self._statement is None:
-                self._statement = await self._connection.prepare(_call(arguments), timeout=self._timeout_s)
-            await self._statement.fetchval(*arguments.values(), timeout=self._timeout_s)
+            arguments, pairs = commit_arguments(self.epoch, batch), _columns(_PAIR, batch.pairs) if batch.pairs else {}
+            statement = self._statements.get(bool(pairs))
+            if statement is None:
+                statement = await self._connection.prepare(_calls(arguments, pairs), timeout=self._timeout_s)
+                self._statements[bool(pairs)] = statement
+            await statement.fetchrow(*arguments.values(), *pairs.values(), timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code == "TE001":
@@ -249,14 +262,22 @@ class Writer:
 
     async def close(self) -> None:
         """Let the connection go; a second call does nothing."""
-        connection, self._connection, self._statement = self._connection, None, None
+        connection, self._connection, self._statements = self._connection, None, {}
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.terminate()
 
 
-def _call(arguments: Iterable[str]) -> str:
-    return f"SELECT commit_batch({', '.join(f'{name} => ${n}' for n, name in enumerate(arguments, 1))})"
+def _calls(arguments: Collection[str], pairs: Collection[str]) -> str:
+    """One statement, which is one transaction."""
+    calls = [_call("commit_batch", arguments, 1)]
+    if pairs:
+        calls.append(_call("note_pairs", pairs, 1 + len(arguments)))
+    return f"SELECT {', '.join(calls)}"
+
+
+def _call(function: str, arguments: Iterable[str], first: int) -> str:
+    return f"{function}({', '.join(f'{name} => ${n}' for n, name in enumerate(arguments, first))})"
 
 
 def commit_arguments(epoch: int, batch: CommittedBatch) -> dict[str, Any]:
