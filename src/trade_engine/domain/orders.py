@@ -27,6 +27,8 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     time_in_force: TimeInForce = TimeInForce.GTC
     stp: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
     client_order_id: str | None = None
+    #: It may have a client order id that an order had which has ended.
+    may_reuse_id: bool = False
     institution_id: str | None = None
     post_only: bool = False
     #: STOP and STOP_LIMIT: reached from the other side, when the price is better.
@@ -94,6 +96,8 @@ class Order(msgspec.Struct, gc=False, kw_only=True):
     funded_by: str | None = None
     #: What its user calls the pair; only the second leg has it.
     client_pair_id: str | None = None
+    #: Its client order id was that of an order which has ended; only known while it is placed.
+    reuses_id: bool = False
     filled: int = 0
     filled_notional: int = 0
     cancelled: int = 0

@@ -268,12 +268,18 @@ class Admission:
             return await self._drop_unstorable(batch)
         rest = []
         for placing in batch:
-            order_id = next((taken[key] for key in placing.client_keys if key in taken), None)
+            found = {key[1]: taken[key] for key in placing.client_keys if key in taken}
+            order_id = next((held for held in found.values() if not self._may_go(placing.request, held)), None)
             if order_id is None:
+                placing.reused = frozenset(found)
                 rest.append(placing)
             else:
                 _fail([placing], AlreadyPlaced(order_id))
         return rest
+
+    def _may_go(self, request: PlaceOrder, order_id: str) -> bool:
+        """Whether a request may have the client order id of an earlier order."""
+        return request.may_reuse_id and order_id not in self._sequencer.memory.live.by_id
 
     async def _drop_unstorable(self, batch: list[PlaceRequest]) -> list[PlaceRequest]:
         """One client order id is no text that can be looked for: each is looked for alone."""
@@ -302,11 +308,14 @@ class Admission:
         market, memory = placing.market, self._sequencer.memory
         book = memory.books.book(market.market_id)
         user = memory.traders[placing.request.user_id]
-        return placing.admit(
-            lambda request: new_order(
-                request, market, book, order_id=self._clock.order_id(), user=user, expires_us=self._expiry(request)
-            )
-        )
+
+        def admitted(request: PlaceOrder) -> Order:
+            expires_us = self._expiry(request)
+            order = new_order(request, market, book, order_id=self._clock.order_id(), user=user, expires_us=expires_us)
+            order.reuses_id = request.client_order_id in placing.reused
+            return order
+
+        return placing.admit(admitted)
 
     def _expiry(self, request: PlaceOrder) -> int:
         """When the order ends at the latest: the session's end, the given time, or the longest life (SPEC 3.4)."""

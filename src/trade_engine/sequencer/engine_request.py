@@ -63,7 +63,7 @@ class EngineRequest(ABC):
 class PlaceRequest(EngineRequest):
     """To place an order: checked, then admitted (its funds are reserved), then sequenced."""
 
-    __slots__ = ("market", "order", "placed", "request")
+    __slots__ = ("market", "order", "placed", "request", "reused")
 
     def __init__(self, request: PlaceOrder, market: Market) -> None:
         super().__init__()
@@ -72,6 +72,8 @@ class PlaceRequest(EngineRequest):
         #: As admission made it; each try works on a copy of its own.
         self.order: Order | None = None
         self.placed: Order | None = None
+        #: Client order ids of it that orders had which have ended.
+        self.reused: frozenset[str] = frozenset()
 
     @property
     def client_keys(self) -> list[tuple[str, str]]:

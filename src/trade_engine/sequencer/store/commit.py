@@ -5,7 +5,8 @@ passes.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -123,6 +124,11 @@ _PAIR: Final[dict[str, Callable[[OrderPair], Any]]] = {
     "p_client": attrgetter("client_pair_id"),
     "p_created_us": attrgetter("created_us"),
 }
+#: The same of ``free_client_ids``.
+_REUSED: Final[dict[str, Callable[[Order], Any]]] = {
+    "f_user": attrgetter("user_id"),
+    "f_client": attrgetter("client_order_id"),
+}
 _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_market_id": attrgetter("market.market_id"),
     "m_state": lambda m: MarketState(m.remembered.state).name,
@@ -160,8 +166,8 @@ class Writer:
         self._timeout_s = timeout_s
         self._lease_ms = recovery_lease_ms(lease_s)
         self._connection: Connection | None = None
-        #: Of a commit without pairs, and of one with some.
-        self._statements: dict[bool, Any] = {}
+        #: By the functions that they call.
+        self._statements: dict[tuple[str, ...], Any] = {}
         #: Whether a commit was tried under this epoch.
         self._used = False
         self.epoch = 0
@@ -239,12 +245,13 @@ class Writer:
             raise StoreUnavailable("the connection is closed")
         self._used = True
         try:
-            arguments, pairs = commit_arguments(self.epoch, batch), _columns(_PAIR, batch.pairs) if batch.pairs else {}
-            statement = self._statements.get(bool(pairs))
+            calls = _calls(self.epoch, batch)
+            statement = self._statements.get(tuple(calls))
             if statement is None:
-                statement = await self._connection.prepare(_calls(arguments, pairs), timeout=self._timeout_s)
-                self._statements[bool(pairs)] = statement
-            await statement.fetchrow(*arguments.values(), *pairs.values(), timeout=self._timeout_s)
+                statement = await self._connection.prepare(_text_of(calls), timeout=self._timeout_s)
+                self._statements[tuple(calls)] = statement
+            values = [value for arguments in calls.values() for value in arguments.values()]
+            await statement.fetchrow(*values, timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code == "TE001":
@@ -268,16 +275,22 @@ class Writer:
                 connection.terminate()
 
 
-def _calls(arguments: Collection[str], pairs: Collection[str]) -> str:
-    """One statement, which is one transaction."""
-    calls = [_call("commit_batch", arguments, 1)]
-    if pairs:
-        calls.append(_call("note_pairs", pairs, 1 + len(arguments)))
-    return f"SELECT {', '.join(calls)}"
+def _calls(epoch: int, batch: CommittedBatch) -> dict[str, dict[str, Any]]:
+    """The functions that write a batch, in order, each with its arguments; most batches need one."""
+    calls = {"commit_batch": commit_arguments(epoch, batch)}
+    reusing = [order for order in batch.orders if order.reuses_id and order.sequence in batch.new]
+    if reusing:
+        calls = {"free_client_ids": _columns(_REUSED, reusing), **calls}
+    if batch.pairs:
+        calls["note_pairs"] = _columns(_PAIR, batch.pairs)
+    return calls
 
 
-def _call(function: str, arguments: Iterable[str], first: int) -> str:
-    return f"{function}({', '.join(f'{name} => ${n}' for n, name in enumerate(arguments, first))})"
+def _text_of(calls: Mapping[str, Iterable[str]]) -> str:
+    """One statement, which is one transaction; its functions are called in the order in which they stand."""
+    numbers = itertools.count(1)
+    texts = [f"{name}({', '.join(f'{argument} => ${next(numbers)}' for argument in of)})" for name, of in calls.items()]
+    return f"SELECT {', '.join(texts)}"
 
 
 def commit_arguments(epoch: int, batch: CommittedBatch) -> dict[str, Any]:

@@ -234,7 +234,7 @@ class MemoryStore:
                 client = (order.user_id, order.client_order_id or "")
                 if known is not None or order.order_id in seen:
                     raise CommitRefused(f"orders_pkey: {order.order_id}")
-                if order.client_order_id is not None and (client in tables.client_orders or client in clients):
+                if order.client_order_id is not None and (client in clients or self._is_taken(client, order)):
                     raise CommitRefused(f"client_orders_pkey: {client}")
                 clients.add(client)
             elif known is None or not known.status.is_open:
@@ -251,6 +251,11 @@ class MemoryStore:
         broken = broken_check(batch, tables.markets.keys())
         if broken is not None:
             raise CommitRefused(broken)
+
+    def _is_taken(self, client: tuple[str, str], order: Order) -> bool:
+        """Whether a client order id is an earlier order's, and may not be this one's."""
+        earlier = self.database.client_orders.get(client)
+        return earlier is not None and (not order.reuses_id or self.database.orders[earlier].status.is_open)
 
     async def close(self) -> None:
         """Let the writer's connection go."""
