@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TextIO
 
 import click
 import msgspec
@@ -11,6 +12,7 @@ from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import encryption_key
 from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option, user_id_of
 from trade_engine.cli.output import show
+from trade_engine.edge.auth.public_keys import PEM_MAX, read_public_key
 from trade_engine.edge.rest.api_keys import check_terms, show_key
 from trade_engine.settlement.dead_letters import audit
 from trade_engine.storage.api_keys import ApiKeyStore
@@ -43,6 +45,9 @@ async def _opened(config_file: Path | None, data_dir: Path) -> AsyncIterator[tup
 @click.option("--ip", "networks", multiple=True, help="Address or network it may be used from; default: any.")
 @click.option("--expires-at", help="When it ends, as 2027-01-31T12:00:00Z; default: never.")
 @click.option("--institution", help="Institution id of its orders.")
+@click.option(
+    "--public-key", "public_key", type=click.File(), help="PEM file of an Ed25519 or RSA key: it signs, not a secret."
+)
 @data_dir_option
 @config_option
 @json_option
@@ -54,16 +59,18 @@ async def create_command(
     networks: tuple[str, ...],
     expires_at: str | None,
     institution: str | None,
+    public_key: TextIO | None,
     data_dir: Path,
     config_file: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Make a key for USER (a UUID, or a demo name such as alice); its secret is shown this once."""
+    registered = None if public_key is None else read_public_key(public_key.read(PEM_MAX + 1))
     allowed, expires_us = check_terms(name, list(scopes), list(networks), expires_at)
     async with _opened(config_file, data_dir) as (store, _):
-        key, secret = await store.make(user_id_of(user), name, scopes, allowed, expires_us, institution)
-    show(msgspec.to_builtins(show_key(key)) | {"secret": secret}, as_json=as_json)
+        key, secret = await store.make(user_id_of(user), name, scopes, allowed, expires_us, institution, registered)
+    show(msgspec.to_builtins(show_key(key)) | ({} if secret is None else {"secret": secret}), as_json=as_json)
 
 
 @api_key.command("list")

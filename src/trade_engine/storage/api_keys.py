@@ -18,21 +18,24 @@ from trade_engine.domain.errors import NotFound, Refused
 from trade_engine.storage.types import AnyConnection, Pool, Record
 
 KEYS_PER_USER: Final = 50
+#: How keys with a secret sign.
+HMAC: Final = "HMAC-SHA256"
 ENCRYPTION_KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 Network = IPv4Network | IPv6Network
 
 _COLUMNS: Final = """
-    key_id, user_id::TEXT, institution_id, name, scopes, ip_allow_list,
+    key_id, user_id::TEXT, institution_id, name, scopes, ip_allow_list, algorithm,
     (extract(epoch FROM created_at) * 1000000)::BIGINT AS created_us,
     coalesce((extract(epoch FROM expires_at) * 1000000)::BIGINT, 0) AS expires_us,
     coalesce((extract(epoch FROM last_used_at) * 1000000)::BIGINT, 0) AS last_used_us,
     coalesce((extract(epoch FROM revoked_at) * 1000000)::BIGINT, 0) AS revoked_us"""
 _MAKE: Final = f"""
-    INSERT INTO api_keys (key_id, user_id, institution_id, name, scopes, ip_allow_list, secret, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, at_us($8)) RETURNING {_COLUMNS}"""
+    INSERT INTO api_keys (
+        key_id, user_id, institution_id, name, scopes, ip_allow_list, secret, expires_at, algorithm, public_key)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, at_us($8), $9, $10) RETURNING {_COLUMNS}"""
 _LIST: Final = f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = $1 ORDER BY created_at, key_id LIMIT 1000"
-_FIND: Final = f"SELECT {_COLUMNS}, secret FROM api_keys WHERE key_id = $1"
+_FIND: Final = f"SELECT {_COLUMNS}, secret, public_key FROM api_keys WHERE key_id = $1"
 _COUNT: Final = """
     SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now())"""
@@ -53,6 +56,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scopes: frozenset[str]
     networks: tuple[Network, ...]
+    #: How it signs: HMAC-SHA256 by its secret, or with a private key that only its owner has.
+    algorithm: str
     created_us: int
     expires_us: int
     last_used_us: int
@@ -84,23 +89,27 @@ class ApiKeyStore:
         networks: Sequence[Network] = (),
         expires_us: int = 0,
         institution_id: str | None = None,
-    ) -> tuple[ApiKey, str]:
-        """Make a key: it, and its secret, which is never shown again.
+        public_key: tuple[str, bytes] | None = None,
+    ) -> tuple[ApiKey, str | None]:
+        """Make a key: it, and its secret, which is never shown again; with a public key (algorithm, DER) it has none.
 
         Raises:
             Refused: TOO_MANY_API_KEYS.
         """
-        key_id, secret = f"tek_{secrets.token_hex(16)}", secrets.token_hex(32)
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, secret.encode(), key_id.encode())
+        key_id, secret, sealed = f"tek_{secrets.token_hex(16)}", None, None
+        algorithm, der = public_key or (HMAC, None)
+        if public_key is None:
+            secret, nonce = secrets.token_hex(32), os.urandom(_NONCE_BYTES)
+            sealed = nonce + self._cipher.encrypt(nonce, secret.encode(), key_id.encode())
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))", user_id)
             if await connection.fetchval(_COUNT, user_id) >= KEYS_PER_USER:
                 message = f"a user may have {KEYS_PER_USER} API keys; revoke one first"
                 raise Refused("TOO_MANY_API_KEYS", message, limit=KEYS_PER_USER)
             [row] = await connection.fetch(
-                _MAKE, key_id, user_id, institution_id, name, sorted(set(scopes)), list(networks), sealed, expires_us
-            )
+                _MAKE, key_id, user_id, institution_id, name, sorted(set(scopes)), list(networks), sealed, expires_us,
+                algorithm, der,
+            )  # fmt: skip
         return _key(row), secret
 
     async def of_user(self, user_id: str) -> list[ApiKey]:
@@ -108,7 +117,7 @@ class ApiKeyStore:
         return [_key(row) for row in await self._pool.fetch(_LIST, user_id)]
 
     async def find(self, key_id: str) -> tuple[ApiKey, bytes] | None:
-        """A key and its secret.
+        """A key and its secret, or its public key as DER.
 
         Raises:
             SecretUnreadableError: the secret cannot be decrypted.
@@ -116,6 +125,8 @@ class ApiKeyStore:
         row = await self._pool.fetchrow(_FIND, key_id)
         if row is None:
             return None
+        if row["public_key"] is not None:
+            return _key(row), row["public_key"]
         sealed: bytes = row["secret"]
         try:
             secret = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key_id.encode())
@@ -147,6 +158,7 @@ def _key(row: Record) -> ApiKey:
         name=row["name"],
         scopes=frozenset(row["scopes"]),
         networks=tuple(row["ip_allow_list"]),
+        algorithm=row["algorithm"],
         created_us=row["created_us"],
         expires_us=row["expires_us"],
         last_used_us=row["last_used_us"],
