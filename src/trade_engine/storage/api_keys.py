@@ -2,11 +2,16 @@
 
 A secret leaves this module in clear only when it is made and when a signature is to be checked; in the table it is
 encrypted (AES-256-GCM) and bound to its key's id, so that one row's secret cannot be moved to another.
+
+There may be several encryption keys: the first encrypts, all decrypt.  They are looked up anew for each secret that is
+made, and when one cannot be decrypted, so that another process may change them (``encrypt_anew``).  Who makes a secret
+holds a lock meanwhile, which a change waits for: none is left behind under a key that goes away.
 """
 
+import contextlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
@@ -20,7 +25,6 @@ from trade_engine.storage.types import AnyConnection, Pool, Record
 KEYS_PER_USER: Final = 50
 #: How keys with a secret sign.
 HMAC: Final = "HMAC-SHA256"
-ENCRYPTION_KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 Network = IPv4Network | IPv6Network
 
@@ -42,6 +46,14 @@ _COUNT: Final = """
 _REVOKE: Final = f"""
     UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
     WHERE key_id = $1 AND ($2::UUID IS NULL OR user_id = $2) RETURNING {_COLUMNS}"""
+#: Of those who encrypt, shared; of who encrypts anew, alone.
+_LOCK: Final = "hashtextextended('api_keys encryption', 0)"
+_SEALED: Final = """
+    SELECT key_id, secret FROM api_keys WHERE key_id > $1 AND secret IS NOT NULL
+    ORDER BY key_id LIMIT 1000 FOR UPDATE"""
+_SEAL: Final = """
+    UPDATE api_keys SET secret = anew.secret
+    FROM unnest($1::TEXT[], $2::BYTEA[]) AS anew (id, secret) WHERE key_id = anew.id"""
 _USED: Final = """
     UPDATE api_keys SET last_used_at = greatest(last_used_at, at_us(used.at))
     FROM unnest($1::TEXT[], $2::BIGINT[]) AS used (id, at) WHERE key_id = used.id"""
@@ -71,15 +83,14 @@ class SecretUnreadableError(Exception):
 class ApiKeyStore:
     """Reads and writes the table.
 
-    Raises:
-        ValueError: the encryption key has not 32 bytes.
+    Args:
+        encryption_keys: what they are now, of 32 bytes each; the first encrypts.
     """
 
-    def __init__(self, pool: Pool, encryption_key: bytes) -> None:
-        if len(encryption_key) != ENCRYPTION_KEY_BYTES:
-            raise ValueError(f"the encryption key must have {ENCRYPTION_KEY_BYTES} bytes")
+    def __init__(self, pool: Pool, encryption_keys: Callable[[], Sequence[bytes]]) -> None:
         self._pool = pool
-        self._cipher = AESGCM(encryption_key)
+        self._keys = encryption_keys
+        self._ciphers = [AESGCM(key) for key in encryption_keys()]
 
     async def make(
         self,
@@ -98,10 +109,12 @@ class ApiKeyStore:
         """
         key_id, secret, sealed = f"tek_{secrets.token_hex(16)}", None, None
         algorithm, der = public_key or (HMAC, None)
-        if public_key is None:
-            secret, nonce = secrets.token_hex(32), os.urandom(_NONCE_BYTES)
-            sealed = nonce + self._cipher.encrypt(nonce, secret.encode(), key_id.encode())
         async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+            self._look()
+            if public_key is None:
+                secret = secrets.token_hex(32)
+                sealed = self._seal(key_id, secret.encode())
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))", user_id)
             if await connection.fetchval(_COUNT, user_id) >= KEYS_PER_USER:
                 message = f"a user may have {KEYS_PER_USER} API keys; revoke one first"
@@ -127,12 +140,47 @@ class ApiKeyStore:
             return None
         if row["public_key"] is not None:
             return _key(row), row["public_key"]
-        sealed: bytes = row["secret"]
         try:
-            secret = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key_id.encode())
-        except InvalidTag as error:
-            raise SecretUnreadableError(key_id) from error
+            secret = self._open(key_id, row["secret"])
+        except SecretUnreadableError:
+            self._look()
+            secret = self._open(key_id, row["secret"])
         return _key(row), secret
+
+    async def encrypt_anew(self) -> int:
+        """Encrypt every secret with the first key, so that the others are needed no more; how many there were.
+
+        Raises:
+            SecretUnreadableError: one of them cannot be decrypted with any key; nothing was changed.
+        """
+        done, last = 0, ""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            self._look()
+            while rows := await connection.fetch(_SEALED, last):
+                last = rows[-1]["key_id"]
+                anew = [self._seal(row["key_id"], self._open(row["key_id"], row["secret"])) for row in rows]
+                await connection.execute(_SEAL, [row["key_id"] for row in rows], anew)
+                done += len(rows)
+        return done
+
+    def _look(self) -> None:
+        self._ciphers = [AESGCM(key) for key in self._keys()]
+
+    def _seal(self, key_id: str, secret: bytes) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._ciphers[0].encrypt(nonce, secret, key_id.encode())
+
+    def _open(self, key_id: str, sealed: bytes) -> bytes:
+        """A secret in clear.
+
+        Raises:
+            SecretUnreadableError: no key decrypts it.
+        """
+        for cipher in self._ciphers:
+            with contextlib.suppress(InvalidTag):
+                return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key_id.encode())
+        raise SecretUnreadableError(key_id)
 
     async def revoke(self, key_id: str, user_id: str | None, connection: AnyConnection | None = None) -> ApiKey:
         """Revoke a key, of that user if one is given; again is no error.
