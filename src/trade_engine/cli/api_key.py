@@ -11,8 +11,9 @@ import msgspec
 
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import encryption_file, encryption_keys, put_keys
-from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option, user_id_of
+from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
+from trade_engine.demo.users import user_id_of
 from trade_engine.edge.auth.public_keys import PEM_MAX, read_public_key
 from trade_engine.edge.rest.api_keys import check_terms, show_key
 from trade_engine.settlement.dead_letters import audit
