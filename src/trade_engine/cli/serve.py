@@ -14,6 +14,8 @@ import uvloop
 
 from trade_engine.cli.log_lines import begin_log, fail, logged
 from trade_engine.cli.options import config_option, configured, data_dir_option, explained, user_id_of
+from trade_engine.cli.service import run_service
+from trade_engine.cli.wallet import serve_wallet
 from trade_engine.config import Loaded
 from trade_engine.domain.scale import UNIT
 from trade_engine.ops.supervisor import Supervisor
@@ -27,6 +29,13 @@ _DEMO_FUNDS: Final = {"USDT": 1_000_000, "BTC": 100, "ETH": 1_000}
 
 
 @click.command()
+@click.option(
+    "--role",
+    type=click.Choice(("all", "wallet", "notify")),
+    default="all",
+    show_default=True,
+    help="What this process does: everything, the wallet service, or sending webhooks.",
+)
 @click.option("--demo", is_flag=True, help="Fund the users alice and bob, and print a first request.")
 @data_dir_option
 @config_option
@@ -48,6 +57,7 @@ def serve(
     port: int | None,
     websocket_port: int | None,
     failpoints: str,
+    role: str,
     *,
     demo: bool,
     take_over: bool,
@@ -56,6 +66,11 @@ def serve(
 
     While another engine writes to the same database it stands by; superseded by another, it ends with status 75.
     """
+    if role != "all":
+        if demo or take_over or websocket_port is not None:
+            raise click.UsageError(f"--demo, --take-over and --websocket-port are not for --role {role}")
+        _serve_role(role, config_file, data_dir, host, port)
+        return
 
     def read() -> Loaded:
         return configured(config_file, server__host=host, server__http_port=port, server__websocket_port=websocket_port)
@@ -66,6 +81,18 @@ def serve(
             config, data_dir, Failpoints(failpoints), take_over=take_over, reread=lambda: read().config
         )
         uvloop.run(_serve(engine, demo=demo))
+
+
+def _serve_role(role: str, config_file: Path | None, data_dir: Path, host: str | None, port: int | None) -> None:
+    """Run a role that is a service of its own until SIGINT or SIGTERM."""
+    with logged(), explained():
+        if role == "wallet":
+            serve_wallet(configured(config_file, wallet__host=host, wallet__port=port), data_dir)
+            return
+        from trade_engine.roles.notify import NotifyService
+
+        config = begin_log(configured(config_file, webhooks__host=host, webhooks__port=port), role)
+        uvloop.run(run_service(NotifyService(config, data_dir), "Notification", config.webhooks.host))
 
 
 async def _serve(engine: TradeEngine, *, demo: bool) -> None:
