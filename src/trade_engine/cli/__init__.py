@@ -80,6 +80,11 @@ COMMANDS: Final = (
         "trade_engine.cli.wallet:wallet_command",
         "Run the wallet service until SIGINT or SIGTERM; or, by a command, look after the wallet.",
     ),
+    LazyCommand(
+        "webhooks",
+        "trade_engine.cli.webhooks:webhooks",
+        "Register and look after the endpoints that events are sent to.",
+    ),
 )
 
 

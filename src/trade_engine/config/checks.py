@@ -1,5 +1,6 @@
 """What is right of each option and wrong of several together."""
 
+import ipaddress
 from typing import Final
 
 from trade_engine.config.errors import ConfigError
@@ -30,6 +31,13 @@ def check_together(config: Config) -> None:
         raise ConfigError("wallet.database_url: (hidden): must start with postgresql://")
     if wallet.mode == "http" and not (wallet.url or "").startswith(("http://", "https://")):
         raise ConfigError("wallet.url: (hidden): mode http needs it, and it must start with http:// or https://")
+    for network in config.webhooks.private_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"webhooks.private_networks: {network[:100]!r}: {error}") from error
+    if config.webhooks.enabled and config.rabbitmq.url is None:
+        raise ConfigError("webhooks.enabled: True: needs rabbitmq.url, which events come from")
     pools = ("max_open_conns", "wallet_conns", "history_conns")
     wanted = sum(getattr(config.database, name) for name in pools)
     if config.database.url is None and wanted > _EMBEDDED_CONNS_MAX:

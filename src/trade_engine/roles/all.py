@@ -30,6 +30,7 @@ from trade_engine.bootstrap.api import (
     server_settings,
     start_access_log,
 )
+from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
 from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
@@ -37,6 +38,7 @@ from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.stopping import Farewell
 from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
+from trade_engine.bootstrap.webhooks import webhook_store
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
 from trade_engine.edge.auth.key_ring import KeyRing
@@ -128,6 +130,7 @@ class TradeEngine:
         self.streams: StreamServer | None = None
         self.relay: Relay | None = None
         self._read_relay: Callable[[], Iterable[Reading]] = tuple
+        self._read_consumers: Callable[[], Iterable[Reading]] = tuple
         self.limits: RateLimits | None = None
         self.metrics = Metrics(self._readings)
         self._stack = contextlib.AsyncExitStack()
@@ -274,6 +277,8 @@ class TradeEngine:
             self.engine.publisher.add("relay", relay)
             self._stack.push_async_callback(relay.stop)
             self._run("relay", relay.run)
+        urls, stack = (self.database_url, self.tenure.url), self._stack
+        self._read_consumers = await start_consumers(self.config, urls, self.data_dir, stack, self._run)
 
     def _unwell(self) -> dict[str, str]:
         """What of this process is not well, by name."""
@@ -305,6 +310,7 @@ class TradeEngine:
         authenticator, options = self._start_authenticator(), self.config.database
         access = start_access_log(self.config, self._stack)
         self.limits = limits = await self._start_limits()
+        webhooks = webhook_store(self.config, self.pool, self.data_dir)
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -315,7 +321,7 @@ class TradeEngine:
             limits,
             api_settings(self.config),
             lambda user_id: pending_proceeds(self._history_pool, user_id),
-            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload),
+            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload, webhooks),
             self.probe.condition,
             self.metrics,
             authenticator,
@@ -372,6 +378,7 @@ class TradeEngine:
         yield from read_wallet(self.wallet.breaker)
         yield from read_redis("not used" if self.limits is None else self.limits.condition())
         yield from self._read_relay()
+        yield from self._read_consumers()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
 
