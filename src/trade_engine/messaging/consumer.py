@@ -66,6 +66,7 @@ class Link:
         self._settings = settings
         #: No more than the prefetch; None: nothing comes any more.
         self._arrived: asyncio.Queue[Received | None] = asyncio.Queue()
+        self._look_s = 0.0
 
     async def begin(self) -> None:
         """Have messages come."""
@@ -95,10 +96,21 @@ class Link:
                 taken.append(self._come(await self._arrived.get()))
         while len(taken) < most and not self._arrived.empty():
             taken.append(self._come(self._arrived.get_nowait()))
-        if not taken and within_s >= _LOOK_EVERY_S:
-            async with away(), asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await self._channel.queue_declare(self._settings.queue, passive=True)
+        await self._look(bool(taken))
         return taken
+
+    async def _look(self, something_came: bool) -> None:
+        """See now and then whether this link still consumes; one whose queue was deleted is never told."""
+        now_s = asyncio.get_running_loop().time()
+        if something_came or not self._look_s:
+            self._look_s = now_s + _LOOK_EVERY_S
+        if now_s < self._look_s:
+            return
+        self._look_s = now_s + _LOOK_EVERY_S
+        async with away(), asyncio.timeout(_CONNECT_TIMEOUT_S):
+            said = await self._channel.queue_declare(self._settings.queue, passive=True)
+        if not said.consumer_count:
+            raise BrokerAway("the queue is another, which nobody consumes")
 
     def _come(self, arrived: Received | None) -> Received:
         if arrived is None:
