@@ -5,6 +5,7 @@ StorageError                 the message is for the operator: what is wrong, and
 +-- DurabilityError          the server could lose what it has confirmed
 +-- EmbeddedError            the private server cannot be started, found or stopped
 +-- ArchiveError             partitions cannot be archived or restored; nothing was lost
++-- BackupError              a backup cannot be made, or restored; nothing was changed
 +-- RecoveryError            what the database holds contradicts itself
 
 ``DATABASE_ERRORS`` are the driver's.
@@ -43,6 +44,10 @@ class EmbeddedError(StorageError):
 
 class ArchiveError(StorageError):
     """Partitions cannot be archived, or restored, now; what was is still there."""
+
+
+class BackupError(StorageError):
+    """A backup cannot be made, is not whole, or cannot be restored there."""
 
 
 class RecoveryError(StorageError):

@@ -22,7 +22,9 @@ _CLIENT_ORDERS: Final = f"""
                 SELECT x.order_id::TEXT FROM orders x
                 WHERE x.user_id = c.user_id AND x.client_order_id = c.client_order_id
                 ORDER BY x.order_id DESC LIMIT 1), 'none') END
-    FROM (SELECT * FROM orders WHERE client_order_id IS NOT NULL) o
+    -- An id may be given again once its order has ended: it leads to the last one that it was given to.
+    FROM (SELECT DISTINCT ON (user_id, client_order_id) * FROM orders WHERE client_order_id IS NOT NULL
+        ORDER BY user_id, client_order_id, sequence DESC) o
     FULL JOIN client_orders c USING (user_id, client_order_id, order_id)
     WHERE (o.sequence IS NULL)
         OR (c.tableoid IS NULL AND o.created_at > now() - INTERVAL '{CLIENT_ORDER_DAYS} days')
