@@ -12,11 +12,14 @@ from typing import Final
 from trade_engine.edge.auth.authenticator import KEY_ID, RECV_WINDOW_MS_MAX, Signature
 from trade_engine.edge.auth.tokens import Principal
 from trade_engine.edge.binance.given import need, pairs
+from trade_engine.edge.binance.listen_keys import PATH as LISTEN_KEYS
 from trade_engine.edge.binance.numbers import us_of
 from trade_engine.edge.binance.refusals import Numbered, illegal
 from trade_engine.edge.caller import Callers
 from trade_engine.edge.rest.envelope import Headers
 
+#: Here the key alone is asked for.
+_BY_KEY: Final = LISTEN_KEYS.encode()
 _KEY_HEADER: Final = b"x-mbx-apikey"
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TIME: Final = re.compile(r"[0-9]{1,16}")
@@ -45,9 +48,11 @@ class SignedLogins:
         if not KEY_ID.fullmatch(key_id):
             raise Numbered(-2014, "API-key format invalid.", 401)
         content = await body()
-        _, _, query = target.partition(b"?")
+        path, _, query = target.partition(b"?")
+        if path == _BY_KEY:
+            return await self._callers.by_key(key_id, address), content
         given, signed = _split(query, content)
-        digest, timestamp, window = _signature(given)
+        digest, timestamp, window = read_signature(given)
         signature = Signature(key_id, timestamp, digest.lower(), digest, window, method in ("GET", "HEAD"))
         return await self._callers.by_signature(signature, signed, address), content
 
@@ -78,7 +83,7 @@ def _split(query: bytes, body: bytes) -> tuple[Mapping[str, str], bytes]:
     return given, signed
 
 
-def _signature(given: Mapping[str, str]) -> tuple[str, int, int]:
+def read_signature(given: Mapping[str, str]) -> tuple[str, int, int]:
     """Digest, time and window in milliseconds.
 
     Raises:
@@ -88,7 +93,19 @@ def _signature(given: Mapping[str, str]) -> tuple[str, int, int]:
         need({}, "timestamp")
     if not given.get("signature"):
         need({}, "signature")
-    timestamp, digest = given["timestamp"], given["signature"]
+    timestamp, window_ms = read_time(given)
+    if _DIGEST.fullmatch(given["signature"]) is None:
+        raise Numbered(-1022, "Signature for this request is not valid.")
+    return given["signature"], timestamp, window_ms
+
+
+def read_time(given: Mapping[str, str]) -> tuple[int, int]:
+    """When a request was made, and for how long it is good, in milliseconds.
+
+    Raises:
+        Numbered: -1102, -1100, -1131.
+    """
+    timestamp = need(given, "timestamp")
     if _TIME.fullmatch(timestamp) is None:
         raise illegal("timestamp", "^[0-9]{1,20}$")
     window = _WINDOW.fullmatch(given.get("recvWindow", "5000"))
@@ -98,6 +115,4 @@ def _signature(given: Mapping[str, str]) -> tuple[str, int, int]:
     window_ms = int(window[1]) + (1 if window[2] and window[2].strip(".0") else 0)
     if not 0 < window_ms <= RECV_WINDOW_MS_MAX:
         raise Numbered(-1131, f"recvWindow must be less than {RECV_WINDOW_MS_MAX}.")
-    if _DIGEST.fullmatch(digest) is None:
-        raise Numbered(-1022, "Signature for this request is not valid.")
-    return digest, us_of(int(timestamp)) // 1000, window_ms
+    return us_of(int(timestamp)) // 1000, window_ms

@@ -111,6 +111,14 @@ class Session:
         self._placed: set[str] = set()
         self._cancel_on_disconnect = False
 
+    @property
+    def principals(self) -> tuple[Principal, ...]:
+        """Whom it is logged in as."""
+        return () if self.principal is None else (self.principal,)
+
+    def opened(self) -> None:
+        """Nothing: a client speaks first."""
+
     def expired(self) -> bool:
         """Whether it had a login that has ended."""
         return self.principal is not None and self.principal.expires_s <= self._server.now_s()
