@@ -24,9 +24,8 @@ from trade_engine.roles.all import TradeEngine
 from trade_engine.roles.wallet import WalletService
 from trade_engine.sequencer.publish import CommittedBatch
 from trade_engine.storage.embedded import EmbeddedSettings
-from trade_engine.wallet.breaker import BreakerState
 from trade_engine.wallet.http_client import HttpWallet
-from trade_engine.wallet.port import Reserve, WalletUnavailable
+from trade_engine.wallet.port import BreakerState, Reserve, WalletUnavailable
 
 #: Longer than anything here takes on a machine that is busy.
 BOUND_S: Final = 60.0

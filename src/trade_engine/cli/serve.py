@@ -87,10 +87,20 @@ async def _serve(engine: TradeEngine, *, demo: bool) -> None:
         log.info("stopping")
     finally:
         with contextlib.suppress(asyncio.CancelledError):
-            await engine.stop()
+            await _stop(engine)
         _exit_if_it_had_to_end(engine.supervisor)
     if started and engine.sequencer.trouble:
         raise click.ClickException(engine.sequencer.trouble)
+
+
+async def _stop(engine: TradeEngine) -> None:
+    """Stop it in time: a step that hangs is passed over, which loses nothing that is committed."""
+    within_s = engine.config.server.shutdown_timeout_s
+    try:
+        async with asyncio.timeout(within_s):
+            await engine.stop()
+    except TimeoutError:
+        engine.supervisor.end_engine(f"the stop took longer than server.shutdown_timeout_s ({within_s:g})")
 
 
 async def _started(engine: TradeEngine, *, demo: bool) -> bool:

@@ -15,7 +15,7 @@ from adapters.shared import levels
 METHODS = frozenset(
     (
         "create_order", "cancel_order", "cancel_all_orders", "fetch_order", "fetch_open_orders", "fetch_orders",
-        "fetch_my_trades", "fetch_balance", "fetch_order_book", "fetch_trades", "fetch_ohlcv", "fetch_ticker",
+        "fetch_my_trades", "fetch_trades", "fetch_ohlcv",
     )
 )  # fmt: skip
 
@@ -27,14 +27,27 @@ def _numbers(row: dict[str, Any], *names: str) -> tuple[Decimal, ...]:
 _DAY = ("last", "open", "high", "low", "baseVolume")
 
 
+class _Overheard(ccxt.pro.binance):
+    """The client, whose reports are listened to on their way through it."""
+
+    heard: Callable[[dict[str, Any]], None] = staticmethod(lambda _: None)
+
+    def handle_order_update(self, client: Any, message: dict[str, Any]) -> None:
+        self.heard(message)
+        super().handle_order_update(client, message)
+
+
 class Account(ccxt_rest.Account):
     """One user."""
+
+    #: Over the WebSocket API the client has other classes for these.
+    kinds = ccxt_rest.KINDS | {"filter": ccxt.pro.BadRequest, "rate": ccxt.pro.RateLimitExceeded}
 
     def made(self) -> Any:
         host = self.url.replace("http", "ws", 1)
         settings = ccxt_rest.settings(self.url, self.login)
         settings["urls"]["api"]["ws"] = {"spot": f"{host}/ws", "ws-api": {"spot": f"{host}/ws-api/v3"}}
-        return ccxt.pro.binance(settings)
+        return _Overheard(settings)
 
     def ask(self, name: str, *given: Any) -> Any:
         return do(getattr(self.api, f"{name}_ws" if name in METHODS else name)(*given))
@@ -99,14 +112,13 @@ class Account(ccxt_rest.Account):
         return self._feed(lambda: self.api.watch_order_book(self.symbol), both)
 
     def watch_executions(self) -> Feed:
-        seen: list[Any] = []
+        # Whoever waits is told the newest of each order; what the client heard before that is listened to as well.
+        async def read(feed: Feed) -> None:
+            self.api.heard = lambda report: feed.events.append(execution(report))
+            while True:
+                await self.api.watch_orders(self.symbol)
 
-        def take(orders: list[Any]) -> list[Any]:
-            fresh = [execution(order["info"]) for order in orders if order["info"] not in seen]
-            seen.extend(order["info"] for order in orders)
-            return fresh
-
-        return self._ready(self._feed(lambda: self.api.watch_orders(self.symbol), take))
+        return self._ready(feed_of(read))
 
     def watch_balances(self) -> Feed:
         def take(shown: dict[str, Any]) -> list[Any]:

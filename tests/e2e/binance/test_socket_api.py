@@ -107,7 +107,7 @@ async def test_refusals_have_the_numbers_of_rest(face: Face) -> None:
         assert await refused(link, "order.place", signed(me, order)) == (400, -2010)
         assert await refused(link, "order.place", signed(me, order | {"price": "0.001"})) == (400, -1013)
         assert await refused(link, "order.place", signed(me, order | {"symbol": "NOSUCH"})) == (400, -1121)
-        assert await refused(link, "order.place", signed(me, order | {"colour": "red"})) == (400, -1104)
+        assert await refused(link, "order.place", signed(me, order | {"colour": "red"})) == (400, -2010)
         assert await refused(link, "order.place", signed(reads, order)) == (401, -2015)
         assert await refused(link, "order.place", order) == (400, -1102)
         assert await refused(link, "order.place", order | {"apiKey": "x"}) == (401, -2014)

@@ -56,6 +56,10 @@ class ClientSession(Protocol):
     def principals(self) -> Collection[Principal]:
         """Whom it is logged in as."""
 
+    @property
+    def under_way(self) -> int:
+        """How many commands are being carried out."""
+
     def opened(self) -> None:
         """The handshake is done: from now on messages may be sent."""
 

@@ -41,13 +41,12 @@ from trade_engine.edge.rest.router import away, late
 from trade_engine.edge.services import Services
 from trade_engine.edge.settings import LOGINS, ORDERS, PUBLIC, WEIGHT, LimitSettings, RateLimit, StreamSettings
 from trade_engine.edge.ws.hub import Reader
+from trade_engine.edge.ws.session import STOPPING
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
 log = structlog.get_logger(__name__)
 
 _UNREADABLE_MAX: Final = 10
-#: What every request may have beside the parameters of its route.
-_LOGIN: Final = frozenset(("apiKey", "signature", "timestamp", "recvWindow", "returnRateLimits"))
 
 
 class RequestServer(Protocol):
@@ -55,6 +54,8 @@ class RequestServer(Protocol):
 
     services: Services
     settings: StreamSettings
+    #: Set: the engine stops, and takes no more requests.
+    stopping: bool
 
     def count_user(self, connection: Any, user_id: str) -> None:
         """Count a connection of a user; one too many is closed, and TooMany."""
@@ -80,6 +81,7 @@ class ApiSession:
     def __init__(
         self, server: RequestServer, connection: RequestConnection, users: UserStreams, *, shows_limits: bool
     ) -> None:
+        self._server = server
         self._services = server.services
         self._callers = server.services.callers
         self._settings = server.services.settings
@@ -97,6 +99,11 @@ class ApiSession:
     def principals(self) -> list[Principal]:
         """Whom it is logged in as, and whose streams it reads."""
         return self._own.principals
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are being carried out."""
+        return len(self._running)
 
     def opened(self) -> None:
         """Nothing: a client speaks first."""
@@ -126,6 +133,9 @@ class ApiSession:
             if not verdict.allowed:
                 self._refuse(request.id, RateLimited(verdict.retry_after_s), [], shows_limits=False)
                 return
+        if self._server.stopping:
+            self._refuse(request.id, Unavailable("ENGINE_UNAVAILABLE", STOPPING), [], shows_limits=False)
+            return
         if len(self._running) >= self._at_once:
             busy = TooMany("TOO_MANY_QUERIES", "too many requests are under way", limit=self._at_once)
             self._refuse(request.id, busy, [], shows_limits=False)
@@ -172,13 +182,10 @@ class ApiSession:
     # ---- one request: weighed, its login checked, counted, carried out
 
     async def _result(self, request: ApiRequest, route: Route | None, used: list[dict[str, Any]]) -> Any:
-        own = OWN.get(request.method)
-        if route is None and own is None:
+        if route is None and request.method not in OWN:
             raise Numbered(-1020, "This operation is not supported.")
         weight = OWN_WEIGHT if route is None or route.weight is None else route.weight(request.query)
         await self._count(WEIGHT, used, cost=weight)
-        known = own if route is None else [parameter.name for parameter in route.parameters]
-        _refuse_unknown(request, frozenset(known or ()) | _LOGIN)
         if route is None:
             return await self._own.call(request.method, request.given, lambda: self._login(request, "GET", used))
         principal = None
@@ -188,8 +195,9 @@ class ApiSession:
             principal = await self._login(request, route.method, used)
             permit(principal, route.access, str(route.scope))
             if route.limit is not None:
-                await self._count(route.limit, used, principal)
-        given = {name: value for name, value in request.given.items() if name not in ("apiKey", "returnRateLimits")}
+                await self._count(route.limit, used, principal, 1 if route.cost is None else route.cost(b""))
+        # Clients also send what is theirs alone; it is signed, and not read.
+        given = {name: request.given[name] for name in _known(route) if name in request.given}
         call = Call(self._services, _request(request.method), principal, b"", given)
         if not route.is_reading:
             return (await route.handler(call)).data
@@ -244,11 +252,8 @@ class ApiSession:
             raise
 
 
-def _refuse_unknown(request: ApiRequest, known: frozenset[str]) -> None:
-    read = request.given.keys() & known
-    if len(read) < len(request.given):
-        message = f"read '{len(read)}' parameter(s) but was sent '{len(request.given)}'"
-        raise Numbered(-1104, f"Not all sent parameters were read; {message}.")
+def _known(route: Route) -> list[str]:
+    return [parameter.name for parameter in route.parameters]
 
 
 def _request(method: str) -> Request:

@@ -108,9 +108,8 @@ def signature_of(given: Mapping[str, str], *, may_repeat: bool) -> tuple[Signatu
     Raises:
         Numbered: -1102, -1100, -1022, -1131.
     """
-    digest, timestamp, window = read_signature(given)
     signed = "&".join(f"{name}={given[name]}" for name in sorted(given) if name != "signature")
-    return Signature(given["apiKey"], timestamp, digest.lower(), digest, window, may_repeat), signed.encode()
+    return read_signature(given["apiKey"], given, may_repeat=may_repeat), signed.encode()
 
 
 def show_limit(name: str, verdict: Verdict, limits: LimitSettings) -> dict[str, Any] | None:

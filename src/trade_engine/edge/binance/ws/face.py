@@ -49,6 +49,11 @@ class Undecided:
         """Nobody yet."""
         return ()
 
+    @property
+    def under_way(self) -> int:
+        """Nothing."""
+        return 0
+
     def opened(self) -> None:
         """Nothing: the client speaks first."""
 

@@ -113,6 +113,11 @@ class MarketSession:
         found = map(self._server.services.listen_keys.owner_of, self._listened)
         return [principal for principal in found if principal is not None]
 
+    @property
+    def under_way(self) -> int:
+        """Nothing that the engine is waited for."""
+        return 0
+
     def opened(self) -> None:
         """Begin with the streams of the path."""
         if self._at_first:

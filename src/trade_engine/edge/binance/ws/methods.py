@@ -56,10 +56,7 @@ SUBSCRIPTIONS: Final = "session.subscriptions"
 LISTEN: Final = "userDataStream.subscribe"
 LISTEN_SIGNED: Final = "userDataStream.subscribe.signature"
 UNLISTEN: Final = "userDataStream.unsubscribe"
-#: Methods of the connection's own, and the parameters of each beside those of every login.
-OWN: Final = {
-    LOGON: (), STATUS: (), LOGOUT: (), SUBSCRIPTIONS: (), LISTEN: (), LISTEN_SIGNED: (),
-    UNLISTEN: ("subscriptionId",),
-}  # fmt: skip
+#: Methods of the connection's own.
+OWN: Final = frozenset((LOGON, STATUS, LOGOUT, SUBSCRIPTIONS, LISTEN, LISTEN_SIGNED, UNLISTEN))
 #: What each of them weighs.
 OWN_WEIGHT: Final = 2
