@@ -67,6 +67,7 @@ class WebSocketSection(Section, frozen=True, kw_only=True):
     ping_s: Annotated[Seconds, Meta(description="pings are apart")] = 20
     pong_s: Annotated[Seconds, Meta(description="how long a pong may take")] = 20
     max_subscriptions: Annotated[Count, Meta(description="of one connection")] = 100
+    max_streams: Annotated[Count, Meta(description="the same, of clients of Binance")] = 1_024
     commands_per_s: Annotated[float, Meta(ge=0, description="of one connection; 0: no limit")] = 50
     commands_burst: Annotated[Count, Meta(description="of them at once")] = 200
     commands_at_once: Annotated[Count, Meta(description="of one connection under way")] = 64

@@ -45,6 +45,7 @@ from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
+from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.entrance import Entrance
@@ -395,6 +396,10 @@ class TradeEngine:
         options = msgspec.structs.asdict(self.config.websocket)
         address_of = ClientAddress(self.config.server.trusted_proxies)
         streams = StreamServer(services, StreamSettings(**options), address_of)
+        if services.settings.binance:
+            face = BinanceFace(streams)
+            streams.add_face(face)
+            self._run("user streams", face.users.run)
         await streams.start()
         self._run("streams", streams.look_after)
         self._run("balances", streams.accounts.run)
