@@ -45,7 +45,7 @@ class Operator:
         self._headers = {"Authorization": f"Bearer {venue.token('00000000-0000-7000-8000-0000000000ad', ('admin',))}"}
 
     async def __call__(self, method: str, path: str, status: int = 200, **body: Any) -> Any:
-        more = {"json": body} if body else {}
+        more: dict[str, Any] = {"json": body} if body else {}
         answer = await self._http.request(method, f"/api/v1/admin{path}", headers=self._headers, **more)
         assert answer.status_code == status, answer.text
         return answer.json().get("data") or answer.json()["error"]

@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
     symbol: str
 
 
-class Reading(NamedTuple):
+class ReadAnswer(NamedTuple):
     """What an answer says of a placed order: what a cancel calls it, its status, its trades, and whether it rests."""
 
     name: str
@@ -81,13 +81,13 @@ class OrderFlow:
         """The request that places an order."""
         return build_request("POST", "/api/v1/orders", self._tokens[user], _body(symbol, side, quantity, price))
 
-    def read(self, status: int, body: bytes, symbol: str) -> Reading | None:  # noqa: ARG002 - other faces need it
+    def read(self, status: int, body: bytes, symbol: str) -> ReadAnswer | None:  # noqa: ARG002 - other faces need it
         """What an answer to an order says; None if it was refused."""
         if status != 201:
             return None
         found = _decoder.decode(body).data
         rests = found.order.status in ("OPEN", "PARTIALLY_FILLED")
-        return Reading(found.order.id, found.order.status, len(found.trades), rests=rests)
+        return ReadAnswer(found.order.id, found.order.status, len(found.trades), rests=rests)
 
     def rested(self, order_id: str, user: int) -> None:
         """Remember an open order as one that may be cancelled."""

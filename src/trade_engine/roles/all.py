@@ -24,15 +24,14 @@ from trade_engine.bootstrap.api import (
     beside,
     beside_prefixes,
     connection_settings,
-    make_key_set,
     make_limits,
-    make_verifier,
     server_settings,
     start_access_log,
+    start_authenticator,
 )
 from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
-from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
+from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.stopping import Farewell
@@ -40,8 +39,6 @@ from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.bootstrap.webhooks import webhook_store
 from trade_engine.config import Config, markets_of
-from trade_engine.edge.auth.authenticator import Authenticator
-from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
@@ -84,7 +81,6 @@ from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.reconcile import excess_reservations
 from trade_engine.settlement.reconciler import Reconciler, earlier_excess
 from trade_engine.settlement.worker import MarkedTrade, SettlementSettings, SettlementWorker
-from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection
 from trade_engine.wallet.port import Release
@@ -308,7 +304,8 @@ class TradeEngine:
         return await earlier_excess(self.pool, self.wallet, epoch)
 
     async def _start_api(self) -> None:
-        authenticator, options = self._start_authenticator(), self.config.database
+        options = self.config.database
+        authenticator = start_authenticator(self.config, self.secret, self.data_dir, self.pool, self._run)
         access = start_access_log(self.config, self._stack)
         self.limits = limits = await self._start_limits()
         webhooks = webhook_store(self.config, self.pool, self.data_dir)
@@ -382,15 +379,6 @@ class TradeEngine:
         yield from self._read_consumers()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
-
-    def _start_authenticator(self) -> Authenticator:
-        verifier = make_verifier(self.config, self.secret)
-        key_set = make_key_set(self.config, verifier)
-        if key_set is not None:
-            self._run("key set", key_set.keep_running)
-        ring = KeyRing(ApiKeyStore(self.pool, encryption_keys(self.config, self.data_dir)))
-        self._run("API keys", ring.keep_running)
-        return Authenticator(verifier, ring)
 
     async def _start_streams(self, services: Services) -> StreamServer:
         options = msgspec.structs.asdict(self.config.websocket)
