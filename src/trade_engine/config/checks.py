@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from trade_engine.cache.address import read_address
 from trade_engine.config.errors import ConfigError
 from trade_engine.config.schema import Config
 
@@ -25,6 +26,11 @@ def check_together(config: Config) -> None:
         url = getattr(config.database, key)
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise ConfigError(f"database.{key}: (hidden): must start with postgresql://")
+    if config.redis.url is not None:
+        try:
+            read_address(config.redis.url)
+        except ValueError as error:
+            raise ConfigError(f"redis.url: (hidden): {error}") from None
     wallet = config.wallet
     if wallet.database_url and not wallet.database_url.startswith(("postgresql://", "postgres://")):
         raise ConfigError("wallet.database_url: (hidden): must start with postgresql://")
