@@ -24,7 +24,7 @@ class Head(msgspec.Struct, kw_only=True):
     #: Of the engine that wrote it: grows with each one that takes over.
     epoch: int
     symbol: Symbol
-    #: The market's last event that it shows, as over the WebSocket and in ``GET /order-book``.
+    #: The market's last event that it shows, as over the WebSocket and in ``GET /orderbook``.
     sequence: int
     written_at: Time
 

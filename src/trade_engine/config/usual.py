@@ -14,7 +14,7 @@ from trade_engine.config.sources import PREFIX, Layers
 
 SWITCH: Final = "TRADE_ENGINE_USUAL_NAMES"
 _PARTS: Final = ("port", "name", "user", "password", "tls", "tls_ca_file")
-_YES: Final = ("1", "true", "yes", "on")
+_YES: Final = ("1", "true")
 #: Sections with a connection: the scheme of its url, its port, and its usual name and user.
 _CONNECTIONS: Final = {
     "database": ("postgresql", 5432, "trade_engine", "trade_engine"),
@@ -113,7 +113,7 @@ def join_connections(layers: Layers) -> None:
             if layers.rank(f"{section}.{part}", f"{section}.{part}_file") < url:
                 layers.drop(f"{section}.{part}")
                 layers.drop(f"{section}.{part}_file")
-        left = [part for part in _PARTS if tree.get(part) is not None]
+        left = [part for part in _PARTS if tree.get(part) is not None and (part != "tls" or _is_tls(tree))]
         if left and not (url and left == ["password"]):
             also = "beside a url only a password may stand" if url else f"{section}.host is missing"
             raise ConfigError(f"{section}.{left[0]}: {_shown(left[0], tree)}: {also}")
@@ -123,6 +123,10 @@ def join_connections(layers: Layers) -> None:
 
 def _connections() -> list[str]:
     return [section for section in _CONNECTIONS if "url" in section_of(section).__struct_fields__]
+
+
+def _is_tls(tree: dict[str, Any]) -> bool:
+    return str(tree.get("tls")).lower() in _YES
 
 
 def _shown(part: str, tree: dict[str, Any]) -> str:
@@ -143,7 +147,7 @@ def _url(section: str, tree: dict[str, Any]) -> str:
     if host.startswith("/"):
         return f"{scheme}://{login}@/{path}?host={quote(host)}&port={at}"
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    is_tls, trusted = str(tree.get("tls") or "").lower() in _YES, tree.get("tls_ca_file")
+    is_tls, trusted = _is_tls(tree), tree.get("tls_ca_file")
     if trusted and not is_tls:
         raise ConfigError(f"{section}.tls_ca_file: {trusted!r}: {section}.tls is not set")
     query = f"?ssl_ca_certs={quote(str(trusted), safe='/')}" if trusted else ""
