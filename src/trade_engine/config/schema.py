@@ -30,7 +30,11 @@ class ServerSection(Section, frozen=True, kw_only=True):
     http_port: Annotated[Port, Meta(description="REST API; 0 picks a free port")] = 8080
     websocket_port: Annotated[Port, Meta(description="WebSocket (also at http_port); 0 picks a free port")] = 8081
     metrics_port: Annotated[Port, Meta(description="GET /metrics for Prometheus; 0 picks a free port")] = 9090
-    shutdown_timeout_s: Annotated[Seconds, Meta(description="how long running requests may take to end")] = 30
+    shutdown_timeout_s: Annotated[Seconds, Meta(description="how long a stop may take in all")] = 30
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=3_600, description="when it stops, not ready for so long at least, so that balancers turn away"),
+    ] = 0
     request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
     header_timeout_s: Annotated[Seconds, Meta(description="how long a request's headers may take to arrive")] = 10
     body_timeout_s: Annotated[Seconds, Meta(description="how long its body may take after that")] = 30
@@ -178,6 +182,28 @@ class RabbitmqSection(Section, frozen=True, kw_only=True):
     confirm_timeout_s: Annotated[Seconds, Meta(description="unconfirmed for so long, they are published again")] = 30
     retry_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="first pause while RabbitMQ is away")] = 500
     retry_max_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="longest pause")] = 30_000
+    cross_check: Annotated[
+        bool, Meta(description="the wallet hears of trades and tells of each that is not in its ledger within 60 s")
+    ] = True
+
+
+class WebhooksSection(Section, frozen=True, kw_only=True):
+    """webhooks: events sent to endpoints that operators registered (`trade-engine webhooks`); needs rabbitmq.url."""
+
+    enabled: Annotated[bool, Meta(description="`trade-engine serve`: send them in this process, too")] = False
+    private_networks: Annotated[
+        list[str], Meta(description="such as 10.1.2.0/24: endpoints may be there, also with http://; else none")
+    ] = []
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="longest that one attempt may take, all of it")] = 5
+    tries: Annotated[int, Meta(ge=1, le=100, description="of an event; then it is dead, and its endpoint paused")] = 20
+    first_pause_s: Annotated[Seconds, Meta(description="after the first failure; doubled after each further one")] = 5
+    longest_pause_s: Annotated[Seconds, Meta(description="longest pause; as by default, the tries take 24 h")] = 9_520
+    queue: Annotated[Count, Meta(description="events that may wait for an endpoint; then the oldest is dropped")] = (
+        100_000
+    )
+    lanes: Annotated[int, Meta(ge=1, le=64, description="markets of an endpoint at a time")] = 4
+    host: Annotated[str, Meta(description="`serve --role notify`: address of its health and metrics")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="`serve --role notify`: their port; 0 picks a free one")] = 8083
 
 
 class WalletSection(Section, frozen=True, kw_only=True):
@@ -333,6 +359,7 @@ class Config(Section, frozen=True, kw_only=True):
     database: DatabaseSection = DatabaseSection()
     redis: RedisSection = RedisSection()
     rabbitmq: RabbitmqSection = RabbitmqSection()
+    webhooks: WebhooksSection = WebhooksSection()
     wallet: WalletSection = WalletSection()
     engine: EngineSection = EngineSection()
     matching: MatchingSection = MatchingSection()

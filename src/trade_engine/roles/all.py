@@ -29,13 +29,16 @@ from trade_engine.bootstrap.api import (
     server_settings,
     start_access_log,
 )
+from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
-from trade_engine.bootstrap.keys import encryption_key, jwt_secret
+from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.redis import keep_market_cache, make_market_cache, read_redis, redis_condition, start_limits
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
+from trade_engine.bootstrap.stopping import Farewell
 from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
+from trade_engine.bootstrap.webhooks import webhook_store
 from trade_engine.cache.market_cache import MarketCache
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.authenticator import Authenticator
@@ -128,6 +131,7 @@ class TradeEngine:
         self.streams: StreamServer | None = None
         self.relay: Relay | None = None
         self._read_relay: Callable[[], Iterable[Reading]] = tuple
+        self._read_consumers: Callable[[], Iterable[Reading]] = tuple
         self.limits: RateLimits | None = None
         self.market_cache: MarketCache | None = None
         self.metrics = Metrics(self._readings)
@@ -136,6 +140,7 @@ class TradeEngine:
         self.clock.on_timed = self._timed = timed_by(self.metrics.timed, self.traces)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
+        self.farewell = Farewell(config.server.shutdown_timeout_s, config.server.drain_s)
         self.supervisor = Supervisor()
         #: Runs a task of the engine's own, which ends when the engine stops.
         self._run = partial(self.supervisor.start, stack=self._stack)
@@ -274,6 +279,8 @@ class TradeEngine:
             self.engine.publisher.add("relay", relay)
             self._stack.push_async_callback(relay.stop)
             self._run("relay", relay.run)
+        urls, stack = (self.database_url, self.tenure.url), self._stack
+        self._read_consumers = await start_consumers(self.config, urls, self.data_dir, stack, self._run)
 
     def _unwell(self) -> dict[str, str]:
         """What of this process is not well, by name."""
@@ -305,6 +312,7 @@ class TradeEngine:
         authenticator, options = self._start_authenticator(), self.config.database
         access = start_access_log(self.config, self._stack)
         self.limits = limits = await start_limits(self.config, self._stack)
+        webhooks = webhook_store(self.config, self.pool, self.data_dir)
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -315,7 +323,7 @@ class TradeEngine:
             limits,
             api_settings(self.config),
             lambda user_id: pending_proceeds(self._history_pool, user_id),
-            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload),
+            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload, webhooks),
             self.probe.condition,
             self.metrics,
             authenticator,
@@ -335,7 +343,7 @@ class TradeEngine:
         for server in (self.api, self.websocket):
             server.serve_streams(self.streams.protocol)
         # The first to stop, although the ports were taken early.
-        self._stack.push_async_callback(self._stop_serving)
+        self._stack.push_async_callback(self._take_leave)
         self._entrance.app = self.app
         await self._listen()
 
@@ -373,9 +381,10 @@ class TradeEngine:
         yield from read_settlement(self.settlement)
         yield from read_partitions(self._default_rows)
         yield from self.backlog.readings()
-        yield from read_wallet(self.wallet)
+        yield from read_wallet(self.wallet.breaker)
         yield from read_redis(self.limits, self.market_cache)
         yield from self._read_relay()
+        yield from self._read_consumers()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
 
@@ -384,7 +393,7 @@ class TradeEngine:
         key_set = make_key_set(self.config, verifier)
         if key_set is not None:
             self._run("key set", key_set.keep_running)
-        ring = KeyRing(ApiKeyStore(self.pool, encryption_key(self.config, self.data_dir)))
+        ring = KeyRing(ApiKeyStore(self.pool, encryption_keys(self.config, self.data_dir)))
         self._run("API keys", ring.keep_running)
         return Authenticator(verifier, ring)
 
@@ -415,6 +424,11 @@ class TradeEngine:
 
     async def _stop_serving(self) -> None:
         await asyncio.gather(*(server.stop() for server in self._servers))
+
+    async def _take_leave(self) -> None:
+        if self.streams is not None and self.supervisor.reason is None:
+            await self.farewell.take(self._entrance, self._servers, self.streams, self.settlement)
+        await self._stop_serving()
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

@@ -30,7 +30,7 @@ class Desk:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.now = time.time() - 1_000
         self.ring_now = 0.0
-        self.store = ApiKeyStore(pool, KEY)
+        self.store = ApiKeyStore(pool, lambda: [KEY])
         self.ring = KeyRing(self.store, lambda: self.ring_now)
         tokens = TokenVerifier(TokenSettings(keys=(VerificationKey(key="s" * 32),)))
         self.login = Authenticator(tokens, self.ring, lambda: self.now)
@@ -173,7 +173,7 @@ async def test_an_expired_key_is_refused(desk: Desk) -> None:
 async def test_a_database_that_is_away_is_said_so(desk: Desk, database_url: str) -> None:
     await desk.ask()
     gone = await asyncpg.create_pool(database_url, min_size=1, max_size=1)
-    store = ApiKeyStore(gone, KEY)
+    store = ApiKeyStore(gone, lambda: [KEY])
     desk.ring.store = store
     await gone.close()
     desk.ring_now += FRESH_S
@@ -187,7 +187,7 @@ async def test_secrets_are_encrypted_and_bound_to_their_key(desk: Desk, pool: as
     await pool.execute("UPDATE api_keys SET secret = $2 WHERE key_id = $1", other.key_id, stored)
     with pytest.raises(SecretUnreadableError):
         await desk.store.find(other.key_id)
-    desk.ring.store = ApiKeyStore(pool, b"x" * 32)
+    desk.ring.store = ApiKeyStore(pool, lambda: [b"x" * 32])
     desk.ring.drop(desk.key_id)
     assert await desk.code() == "API_KEY_UNREADABLE"
 
@@ -209,3 +209,35 @@ async def test_the_last_use_is_written_later(desk: Desk) -> None:
     await asyncio.gather(running, return_exceptions=True)
     [key] = await desk.store.of_user(principal.user_id)
     assert key.last_used_us == int(desk.now * 1_000_000)
+
+
+async def test_secrets_are_encrypted_anew_while_others_make_and_use_them(desk: Desk, pool: asyncpg.Pool) -> None:
+    new = b"n" * 32
+    keys = [KEY]
+    running = ApiKeyStore(pool, lambda: keys)
+    desk.ring.store = running
+    await desk.ask()
+    keys[:] = [new, KEY]
+    user_ids = [str(uuid.uuid4()) for _ in range(20)]
+    making = asyncio.gather(*(running.make(user_id, "bot", ["read"]) for user_id in user_ids))
+    count = await ApiKeyStore(pool, lambda: keys).encrypt_anew()
+    made = await making
+    assert 1 <= count <= 21
+    keys[:] = [new]
+    desk.ring_now += FRESH_S
+    desk.now += 1
+    await desk.ask()
+    alone = ApiKeyStore(pool, lambda: [new])
+    for key, secret in made:
+        found = await alone.find(key.key_id)
+        assert found is not None
+        assert found[1].decode() == secret, "none is left behind under the old key"
+    with pytest.raises(SecretUnreadableError):
+        await ApiKeyStore(pool, lambda: [KEY]).find(desk.key_id)
+
+
+async def test_a_secret_that_no_key_opens_prevents_all_of_a_change(desk: Desk, pool: asyncpg.Pool) -> None:
+    await ApiKeyStore(pool, lambda: [b"x" * 32]).make(str(uuid.uuid4()), "strange", ["read"])
+    with pytest.raises(SecretUnreadableError):
+        await ApiKeyStore(pool, lambda: [b"n" * 32, KEY]).encrypt_anew()
+    assert await desk.store.find(desk.key_id) is not None, "nothing was changed"

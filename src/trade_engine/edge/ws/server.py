@@ -20,7 +20,7 @@ from trade_engine.edge.ws.accounts import Accounts
 from trade_engine.edge.ws.connection import EXPIRED, TOO_MANY, StreamConnection
 from trade_engine.edge.ws.hub import Hub, Reader
 from trade_engine.edge.ws.logins import login_of
-from trade_engine.edge.ws.session import Session
+from trade_engine.edge.ws.session import STOPPING, Session
 from trade_engine.http.connections import Slot
 from trade_engine.sequencer.publish import CommittedBatch
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
@@ -62,6 +62,8 @@ class StreamServer:
         self._by_user: Counter[str] = Counter()
         self._farewells: set[asyncio.Task[None]] = set()
         self._closing = False
+        #: Set: the engine stops, and takes no more commands.
+        self.stopping = False
 
     def protocol(self, server_state: Any, slot: Slot) -> StreamConnection:
         """A connection that the HTTP server hands over, with its place."""
@@ -81,6 +83,11 @@ class StreamServer:
             EngineError, OSError: the database is away.
         """
         await self._read_trades(_RECENT)
+
+    @property
+    def under_way(self) -> int:
+        """How many commands of all connections are being carried out."""
+        return sum(each.session.under_way for each in self._connections if each.session is not None)
 
     async def stop(self) -> None:
         """Close every connection and cancel what was to be cancelled with it."""
@@ -177,10 +184,12 @@ class StreamServer:
         """Count a connection in.
 
         Raises:
-            TooMany: of the server, the address or the user.
+            TooMany: of the server, the address or the user; Unavailable: the engine stops.
         """
         limits = self.settings
-        if self._closing or len(self._connections) >= limits.max_connections:
+        if self.stopping or self._closing:
+            raise Unavailable("ENGINE_UNAVAILABLE", STOPPING)
+        if len(self._connections) >= limits.max_connections:
             raise TooMany("TOO_MANY_CONNECTIONS", "the server has too many connections", limit=limits.max_connections)
         if self._by_address[connection.address] >= limits.connections_per_address:
             raise TooMany(
