@@ -11,13 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from trade_engine import __version__
 from trade_engine.bootstrap.database import Run
 from trade_engine.bootstrap.keys import encryption_keys
-from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
 from trade_engine.config import Config, ConfigError
 from trade_engine.edge.auth.authenticator import Authenticator
 from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.keysets import KeySetFile, KeySetUrl
 from trade_engine.edge.auth.tokens import TokenVerifier
-from trade_engine.edge.limits import LocalLimits, RateLimits
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.settings import ApiSettings, LimitSettings, RateLimit, TokenSettings, VerificationKey
 from trade_engine.http.connections import ConnectionSettings, Pace
@@ -95,23 +93,6 @@ def api_settings(config: Config) -> ApiSettings:
         limits=limit_settings(config),
         queries_at_once=config.rate_limit.queries_at_once,
         public_at_once=config.rate_limit.public_at_once,
-    )
-
-
-def make_limits(config: Config) -> RateLimits:
-    """Rate limits, to be started and closed: in Redis if there is one, else in this process."""
-    redis, settings = config.redis, limit_settings(config)
-    if redis.url is None:
-        return LocalLimits(settings)
-    return RedisLimits(
-        RedisSettings(
-            url=redis.url,
-            pool_size=redis.pool_size,
-            max_retries=redis.max_retries,
-            timeout_ms=redis.timeout_ms,
-            retry_every_s=redis.retry_every_s,
-        ),
-        settings,
     )
 
 

@@ -26,6 +26,11 @@ COMMANDS: Final = (
         "trade_engine.cli.book:book",
         "Show the book of SYMBOL as it changes: a table on a terminal, else a line a change.",
     ),
+    LazyCommand(
+        "cache",
+        "trade_engine.cli.cache:cache",
+        "Show what the engine keeps of a market in Redis, and check that server.",
+    ),
     LazyCommand("clock", "trade_engine.cli.clock:clock", "Say that the machine's clock is right although it jumped."),
     LazyCommand("config", "trade_engine.cli.config:config", "Show and check the configuration."),
     LazyCommand(

@@ -3,6 +3,7 @@
 import ipaddress
 from typing import Final
 
+from trade_engine.cache.address import read_address
 from trade_engine.config.errors import ConfigError
 from trade_engine.config.schema import Config
 
@@ -26,6 +27,7 @@ def check_together(config: Config) -> None:
         url = getattr(config.database, key)
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise ConfigError(f"database.{key}: (hidden): must start with postgresql://")
+    _check_redis(config.redis.url)
     wallet = config.wallet
     if wallet.database_url and not wallet.database_url.startswith(("postgresql://", "postgres://")):
         raise ConfigError("wallet.database_url: (hidden): must start with postgresql://")
@@ -45,3 +47,12 @@ def check_together(config: Config) -> None:
         raise ConfigError(f"database.{names}: {wanted}: the embedded database has room for {_EMBEDDED_CONNS_MAX}")
     if config.database.direct_url and not config.database.url:
         raise ConfigError("database.direct_url: (hidden): needs database.url beside it")
+
+
+def _check_redis(url: str | None) -> None:
+    if url is None:
+        return
+    try:
+        read_address(url)
+    except ValueError as error:
+        raise ConfigError(f"redis.url: (hidden): {error}") from None

@@ -130,13 +130,12 @@ class EngineSection(Section, frozen=True, kw_only=True):
     ] = 5
 
 
-RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+")]
-
-
 class RedisSection(Section, frozen=True, kw_only=True):
-    """redis: what several processes share (rate limits); none given, each process counts by itself."""
+    """redis: what processes share (rate limits, what markets show); none given, each process counts by itself."""
 
-    url: Annotated[RedisUrl | None, Meta(description="redis://:password@host:6379/0; empty: not used")] = None
+    url: Annotated[
+        str | None, Meta(description="redis://:password@host:6379/0, redis+sentinel://host,host/name; empty: not used")
+    ] = None
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
     host: Annotated[str | None, Meta(description="instead of the url, in parts: the machine")] = None
     port: Annotated[Port | None, Meta(description="its port; default: 6379")] = None
@@ -144,12 +143,23 @@ class RedisSection(Section, frozen=True, kw_only=True):
     user: Annotated[str | None, Meta(description="who logs in; default: nobody by name")] = None
     password: Annotated[str | None, Meta(description="the password, also beside a url without one")] = None
     password_file: Annotated[str | None, Meta(description="file that holds the password, instead of it")] = None
-    pool_size: Annotated[Count, Meta(description="connections at most")] = 100
+    tls: Annotated[bool, Meta(description="in parts: speak TLS; in a url rediss:// says so")] = False
+    tls_ca_file: Annotated[str | None, Meta(description="in parts: whom to trust; default: the system's")] = None
+    key_prefix: Annotated[str, Meta(max_length=100, description="begins each key; each engine has its own")] = (
+        "trade-engine:"
+    )
+    pool_size: Annotated[Count, Meta(description="connections at most, for rate limits")] = 100
     max_retries: Annotated[int, Meta(ge=0, le=10, description="repeats of a call within its time")] = 3
     timeout_ms: Annotated[
         int, Meta(ge=1, le=10_000, description="a slower Redis counts as away: the process goes on without it")
     ] = 50
     retry_every_s: Annotated[Seconds, Meta(description="between two looks for a Redis that went away")] = 1
+    cache_every_ms: Annotated[
+        int, Meta(ge=0, le=60_000, description="between two writes of a market's book, ticker, trades; 0: none")
+    ] = 100
+    cache_expire_s: Annotated[float, Meta(ge=1, le=86_400, description="after so long unwritten they are gone")] = 60
+    cache_levels: Annotated[int, Meta(ge=1, le=1_000, description="levels a side that they show")] = 100
+    cache_trades: Annotated[int, Meta(ge=1, le=500, description="trades that they show")] = 100
 
 
 AmqpUrl = Annotated[str, Meta(pattern=r"^amqps?://.+")]

@@ -38,6 +38,7 @@ class Services:
         authenticator: Authenticator | None = None,
         rabbitmq: Callable[[], str] = lambda: "not used",
         access: Access | None = None,
+        redis: Callable[[], str] | None = None,
     ) -> None:
         self.callers = Callers(
             authenticator or Authenticator(verifier), limits, settings.queries_at_once, settings.public_at_once
@@ -49,6 +50,8 @@ class Services:
         self.database = database
         #: ``ok``, ``down`` and why, or ``not used``.
         self.rabbitmq = rabbitmq
+        #: ``ok``, ``degraded`` or ``not used``.
+        self.redis = redis or limits.condition
         self.backoffice = backoffice
         self.reader = reader
         self.operations = operations

@@ -24,7 +24,6 @@ from trade_engine.bootstrap.api import (
     beside,
     beside_prefixes,
     connection_settings,
-    make_limits,
     server_settings,
     start_access_log,
     start_authenticator,
@@ -33,11 +32,13 @@ from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
 from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.bootstrap.lease import Tenure
+from trade_engine.bootstrap.redis import keep_market_cache, make_market_cache, read_redis, redis_condition, start_limits
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.stopping import Farewell
 from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.bootstrap.webhooks import webhook_store
+from trade_engine.cache.market_cache import MarketCache
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
@@ -67,7 +68,7 @@ from trade_engine.ops.readings import (
     read_streams,
 )
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Supervisor
-from trade_engine.ops.surroundings import BacklogCount, read_redis, read_surroundings, read_wallet
+from trade_engine.ops.surroundings import BacklogCount, read_surroundings, read_wallet
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.admission import DAY_US
 from trade_engine.sequencer.clock import Clock
@@ -129,6 +130,7 @@ class TradeEngine:
         self._read_relay: Callable[[], Iterable[Reading]] = tuple
         self._read_consumers: Callable[[], Iterable[Reading]] = tuple
         self.limits: RateLimits | None = None
+        self.market_cache: MarketCache | None = None
         self.metrics = Metrics(self._readings)
         self._stack = contextlib.AsyncExitStack()
         self.traces = start_traces(config, self._stack)
@@ -307,7 +309,7 @@ class TradeEngine:
         options = self.config.database
         authenticator = start_authenticator(self.config, self.secret, self.data_dir, self.pool, self._run)
         access = start_access_log(self.config, self._stack)
-        self.limits = limits = await self._start_limits()
+        self.limits = limits = await start_limits(self.config, self._stack)
         webhooks = webhook_store(self.config, self.pool, self.data_dir)
         self.services = services = Services(
             self.engine.trading,
@@ -325,7 +327,11 @@ class TradeEngine:
             authenticator,
             access=access if self.traces is None else self.traces.over(access),
             rabbitmq=lambda: self.relay.condition() if self.relay else "not used",
+            redis=lambda: redis_condition(limits, self.market_cache),
         )
+        epoch, now_us = self.epoch, self.clock.unbroken_us
+        cache = make_market_cache(self.config, self.engine.reader, services.queries, self.pool, epoch, now_us)
+        self.market_cache = keep_market_cache(cache, self.engine.publisher, self._run, self._stack)
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app = create_app(services)
         if services.settings.binance:
@@ -374,7 +380,7 @@ class TradeEngine:
         yield from read_partitions(self._default_rows)
         yield from self.backlog.readings()
         yield from read_wallet(self.wallet.breaker)
-        yield from read_redis("not used" if self.limits is None else self.limits.condition())
+        yield from read_redis(self.limits, self.market_cache)
         yield from self._read_relay()
         yield from self._read_consumers()
         if self.streams is not None:
@@ -416,12 +422,6 @@ class TradeEngine:
         if self.streams is not None and self.supervisor.reason is None:
             await self.farewell.take(self._entrance, self._servers, self.streams, self.settlement)
         await self._stop_serving()
-
-    async def _start_limits(self) -> RateLimits:
-        limits = make_limits(self.config)
-        self._stack.push_async_callback(limits.aclose)
-        await limits.start()
-        return limits
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

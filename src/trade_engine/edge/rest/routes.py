@@ -25,6 +25,7 @@ from trade_engine.edge.rest.route import OPEN, OPTIONAL, READ, TRADE, Route
 from trade_engine.edge.settings import ORDERS, PUBLIC, QUERIES
 from trade_engine.edge.views import (
     BalanceView,
+    BookView,
     CancelledView,
     CandleView,
     OrderView,
@@ -146,7 +147,7 @@ ROUTES: Final = (
     Route(
         "market_order_book", "market",
         "GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC,
-        answer=market.BookView, parameters=(given.DEPTH,), codes=("ENGINE_UNAVAILABLE",),
+        answer=BookView, parameters=(given.DEPTH,), codes=("ENGINE_UNAVAILABLE",),
     ),
     Route(
         "market_list_markets", "market",
