@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from trade_engine.bootstrap.cross_check import Run, start_cross_check
+from trade_engine.bootstrap.cross_check import start_cross_check
+from trade_engine.bootstrap.database import Run
 from trade_engine.bootstrap.webhooks import start_notifier
 from trade_engine.config import Config
 from trade_engine.ops.metrics import Reading

@@ -5,23 +5,16 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from trade_engine.bootstrap.database import Run
 from trade_engine.config import Config
 from trade_engine.ops.metrics import Reading
-from trade_engine.ops.supervisor import Supervised, Work
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.wallet.audit import PostgresLedger
 
 if TYPE_CHECKING:
     from trade_engine.messaging.cross_check import CrossCheck
-
-
-class Run(Protocol):
-    """Runs a task, and ends it when the role stops."""
-
-    def __call__(self, name: str, work: Work) -> Supervised:
-        """As ``Supervisor.start``."""
 
 
 async def start_cross_check(

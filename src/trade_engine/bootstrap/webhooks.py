@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trade_engine import __version__
-from trade_engine.bootstrap.cross_check import Run
+from trade_engine.bootstrap.database import Run
 from trade_engine.bootstrap.keys import encryption_key
 from trade_engine.config import Config, ConfigError
 from trade_engine.ops.metrics import Reading
