@@ -24,9 +24,8 @@ from trade_engine.roles.all import TradeEngine
 from trade_engine.roles.wallet import WalletService
 from trade_engine.sequencer.publish import CommittedBatch
 from trade_engine.storage.embedded import EmbeddedSettings
-from trade_engine.wallet.breaker import BreakerState
 from trade_engine.wallet.http_client import HttpWallet
-from trade_engine.wallet.port import Reserve, WalletUnavailable
+from trade_engine.wallet.port import BreakerState, Reserve, WalletUnavailable
 
 #: Longer than anything here takes on a machine that is busy.
 BOUND_S: Final = 60.0
@@ -64,6 +63,10 @@ MOVES: Final = {
     "the loop stands still": {"event_loop_stalls_total"},
     "a task dies": {"engine_task_restarts_total"},
 }  # fmt: skip
+OF_EVENTS: Final = (
+    "rabbitmq_up", "relay_lag_seconds", "relay_lag_commands", "relay_published_total", "relay_unconfirmed_total",
+    "relay_connects_total", "rabbitmq_queue_messages", "rabbitmq_queue_consumers",
+)  # fmt: skip
 OF_WEBHOOKS: Final = (
     "webhooks_active", "webhooks_events_total", "webhooks_repeated_total", "webhooks_unreadable_total",
     "webhooks_delivered_total", "webhooks_failed_total", "webhooks_waiting", "webhooks_waiting_seconds",
@@ -75,19 +78,7 @@ STILL: Final = {
     "database_pool_max": "an option",
     "api_connections_refused_total": "tests/e2e/test_metrics.py",
     "engine_default_partition_rows": "tests/integration/test_partitions.py: counted once an hour",
-    **dict.fromkeys(
-        (
-            "rabbitmq_up",
-            "relay_lag_seconds",
-            "relay_lag_commands",
-            "relay_published_total",
-            "relay_unconfirmed_total",
-            "relay_connects_total",
-            "rabbitmq_queue_messages",
-            "rabbitmq_queue_consumers",
-        ),
-        "tests/e2e/test_events.py",
-    ),
+    **dict.fromkeys(OF_EVENTS, "tests/e2e/test_events.py"),
     **dict.fromkeys(OF_WEBHOOKS, "tests/integration/messaging/test_notifier.py"),
     "process_start_time_seconds": "the process",
     "process_max_fds": "the process",

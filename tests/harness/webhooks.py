@@ -45,7 +45,7 @@ class Ground:
         self.url = rabbit_url
         self.pool = pool
         self.topology = Topology(f"trade.{uuid4().hex}", f"order.{uuid4().hex}")
-        self.store = WebhookStore(pool, KEY, LOOPBACK)
+        self.store = WebhookStore(pool, lambda: [KEY], LOOPBACK)
         self._running: list[tuple[Notifier, asyncio.Task[None]]] = []
 
     def start(self, settings: NotifierSettings = QUICK) -> Notifier:

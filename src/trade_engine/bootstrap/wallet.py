@@ -11,10 +11,10 @@ from trade_engine.config import Config
 from trade_engine.edge.auth.tokens import ENGINE, issue_token
 from trade_engine.storage.types import Pool
 from trade_engine.wallet.audit import PostgresLedger
-from trade_engine.wallet.breaker import BreakerSettings, BreakerState
+from trade_engine.wallet.breaker import BreakerSettings
 from trade_engine.wallet.http_client import ClientSettings, HttpWallet
 from trade_engine.wallet.memory import MemoryWallet
-from trade_engine.wallet.port import AuditedWallet
+from trade_engine.wallet.port import AuditedWallet, BreakerState
 
 log = structlog.get_logger(__name__)
 

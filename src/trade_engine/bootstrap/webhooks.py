@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from trade_engine import __version__
 from trade_engine.bootstrap.database import Run
-from trade_engine.bootstrap.keys import encryption_key
+from trade_engine.bootstrap.keys import encryption_keys
 from trade_engine.config import Config, ConfigError
 from trade_engine.ops.metrics import Reading
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
@@ -32,7 +32,7 @@ POOL: Final = 4
 def webhook_store(config: Config, pool: Pool, data_dir: Path) -> WebhookStore:
     """What operators register endpoints with."""
     listed = [ipaddress.ip_network(text) for text in config.webhooks.private_networks]
-    return WebhookStore(pool, encryption_key(config, data_dir), listed)
+    return WebhookStore(pool, encryption_keys(config, data_dir), listed)
 
 
 def make_notifier(config: Config, pool: Pool, data_dir: Path) -> "Notifier":

@@ -14,6 +14,7 @@ from trade_engine.cli.lazy import LazyCommand, LazyGroup
 COMMANDS: Final = (
     LazyCommand("api-key", "trade_engine.cli.api_key:api_key", "Make, list and revoke API keys."),
     LazyCommand("asyncapi", "trade_engine.cli.asyncapi:asyncapi", "Print the AsyncAPI document of the WebSocket."),
+    LazyCommand("backup", "trade_engine.cli.backup:backup", "Write the whole engine to FOLDER, beside its work."),
     LazyCommand(
         "balances",
         "trade_engine.cli.balances:balances",
@@ -60,7 +61,9 @@ COMMANDS: Final = (
         "trade_engine.cli.replay:replay",
         "Replay COMMANDS (JSON lines, gzip or plain) and count how many of its trades come out in order.",
     ),
+    LazyCommand("restore", "trade_engine.cli.backup:restore", "Make an engine from BACKUP, verified at the end."),
     LazyCommand("serve", "trade_engine.cli.serve:serve", "Run the engine until SIGINT or SIGTERM."),
+    LazyCommand("status", "trade_engine.cli.status:status", "Show how a running engine is, live or once."),
     LazyCommand(
         "token",
         "trade_engine.cli.token:token",

@@ -30,7 +30,11 @@ class ServerSection(Section, frozen=True, kw_only=True):
     http_port: Annotated[Port, Meta(description="REST API; 0 picks a free port")] = 8080
     websocket_port: Annotated[Port, Meta(description="WebSocket (also at http_port); 0 picks a free port")] = 8081
     metrics_port: Annotated[Port, Meta(description="GET /metrics for Prometheus; 0 picks a free port")] = 9090
-    shutdown_timeout_s: Annotated[Seconds, Meta(description="how long running requests may take to end")] = 30
+    shutdown_timeout_s: Annotated[Seconds, Meta(description="how long a stop may take in all")] = 30
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=3_600, description="when it stops, not ready for so long at least, so that balancers turn away"),
+    ] = 0
     request_timeout_s: Annotated[Seconds, Meta(description="longest a request may take")] = 60
     header_timeout_s: Annotated[Seconds, Meta(description="how long a request's headers may take to arrive")] = 10
     body_timeout_s: Annotated[Seconds, Meta(description="how long its body may take after that")] = 30
@@ -63,6 +67,7 @@ class WebSocketSection(Section, frozen=True, kw_only=True):
     ping_s: Annotated[Seconds, Meta(description="pings are apart")] = 20
     pong_s: Annotated[Seconds, Meta(description="how long a pong may take")] = 20
     max_subscriptions: Annotated[Count, Meta(description="of one connection")] = 100
+    max_streams: Annotated[Count, Meta(description="the same, of clients of Binance")] = 1_024
     commands_per_s: Annotated[float, Meta(ge=0, description="of one connection; 0: no limit")] = 50
     commands_burst: Annotated[Count, Meta(description="of them at once")] = 200
     commands_at_once: Annotated[Count, Meta(description="of one connection under way")] = 64

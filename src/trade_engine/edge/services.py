@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from trade_engine.edge.auth.authenticator import Authenticator
+from trade_engine.edge.auth.listen_keys import ListenKeys
 from trade_engine.edge.auth.tokens import TokenVerifier
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.balances import Balances, Pending
@@ -58,3 +59,4 @@ class Services:
         self.markets = Markets(reader)
         self.desk = Desk(trading, self.markets, queries, limits, self.meter)
         self.balances = Balances(wallet, pending)
+        self.listen_keys = ListenKeys()

@@ -28,7 +28,7 @@ from trade_engine.edge.shapes import (
 from trade_engine.edge.times import show_time, show_time_or_none
 from trade_engine.marketdata.candles import Candle
 from trade_engine.marketdata.intervals import end_of
-from trade_engine.sequencer.ports import TickerView
+from trade_engine.sequencer.ports import PlacedPair, TickerView
 
 #: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
 _ENDING: Final = (TimeInForce.DAY, TimeInForce.GTD)
@@ -61,6 +61,22 @@ class OrderView(msgspec.Struct, gc=False):
     expires_at: Time | None
     #: Only of a stop that is reached from the other side.
     take_profit: bool | UnsetType = UNSET
+    #: Only of a leg of a pair: the sequences of the pair, which is its first leg's, and of the other leg.
+    pair: int | UnsetType = UNSET
+    linked_sequence: int | UnsetType = UNSET
+
+
+class PairView(msgspec.Struct, gc=False, omit_defaults=True):
+    """A pair of orders of which one cancels the other, and its legs as they are now."""
+
+    #: The sequence of its first leg, whose reservation pays for whichever of them trades.
+    pair: int
+    client_pair_id: str | None
+    #: Whether a leg of it is open.
+    is_open: bool
+    legs: list[OrderView]
+    #: A client_order_id of it was used before: nothing new was placed.
+    replayed: bool = False
 
 
 class OwnTradeView(msgspec.Struct, gc=False, omit_defaults=True):
@@ -192,6 +208,19 @@ def show_order(order: Order, market: Market) -> OrderView:
         show_time_or_none(order.cancelled_us),
         show_time(order.expires_us) if order.time_in_force in _ENDING and order.expires_us else None,
         True if order.flags & OrderFlag.REVERSED else UNSET,
+        order.pair_number or UNSET,
+        order.linked_number or UNSET,
+    )
+
+
+def show_pair(placed: PlacedPair, market: Market) -> PairView:
+    """A pair for JSON."""
+    return PairView(
+        placed.pair.pair_number,
+        placed.pair.client_pair_id,
+        any(leg.status.is_open for leg in placed.legs),
+        [show_order(leg, market) for leg in placed.legs],
+        placed.replayed,
     )
 
 

@@ -32,9 +32,10 @@ from trade_engine.bootstrap.api import (
 )
 from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
-from trade_engine.bootstrap.keys import encryption_key, jwt_secret
+from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
 from trade_engine.bootstrap.lease import Tenure
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
+from trade_engine.bootstrap.stopping import Farewell
 from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.bootstrap.webhooks import webhook_store
@@ -44,14 +45,13 @@ from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
+from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.entrance import Entrance
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
-from trade_engine.edge.settings import (
-    StreamSettings,
-)
+from trade_engine.edge.settings import StreamSettings
 from trade_engine.edge.ws.server import StreamServer
 from trade_engine.http.addresses import ClientAddress
 from trade_engine.http.connections import Connections
@@ -137,6 +137,7 @@ class TradeEngine:
         self.clock.on_timed = self._timed = timed_by(self.metrics.timed, self.traces)
         self._servers: list[ApiServer] = []
         self._entrance = Entrance()
+        self.farewell = Farewell(config.server.shutdown_timeout_s, config.server.drain_s)
         self.supervisor = Supervisor()
         #: Runs a task of the engine's own, which ends when the engine stops.
         self._run = partial(self.supervisor.start, stack=self._stack)
@@ -335,7 +336,7 @@ class TradeEngine:
         for server in (self.api, self.websocket):
             server.serve_streams(self.streams.protocol)
         # The first to stop, although the ports were taken early.
-        self._stack.push_async_callback(self._stop_serving)
+        self._stack.push_async_callback(self._take_leave)
         self._entrance.app = self.app
         await self._listen()
 
@@ -373,7 +374,7 @@ class TradeEngine:
         yield from read_settlement(self.settlement)
         yield from read_partitions(self._default_rows)
         yield from self.backlog.readings()
-        yield from read_wallet(self.wallet)
+        yield from read_wallet(self.wallet.breaker)
         yield from read_redis("not used" if self.limits is None else self.limits.condition())
         yield from self._read_relay()
         yield from self._read_consumers()
@@ -385,7 +386,7 @@ class TradeEngine:
         key_set = make_key_set(self.config, verifier)
         if key_set is not None:
             self._run("key set", key_set.keep_running)
-        ring = KeyRing(ApiKeyStore(self.pool, encryption_key(self.config, self.data_dir)))
+        ring = KeyRing(ApiKeyStore(self.pool, encryption_keys(self.config, self.data_dir)))
         self._run("API keys", ring.keep_running)
         return Authenticator(verifier, ring)
 
@@ -393,6 +394,10 @@ class TradeEngine:
         options = msgspec.structs.asdict(self.config.websocket)
         address_of = ClientAddress(self.config.server.trusted_proxies)
         streams = StreamServer(services, StreamSettings(**options), address_of)
+        if services.settings.binance:
+            face = BinanceFace(streams)
+            streams.add_face(face)
+            self._run("user streams", face.users.run)
         await streams.start()
         self._run("streams", streams.look_after)
         self._run("balances", streams.accounts.run)
@@ -416,6 +421,11 @@ class TradeEngine:
 
     async def _stop_serving(self) -> None:
         await asyncio.gather(*(server.stop() for server in self._servers))
+
+    async def _take_leave(self) -> None:
+        if self.streams is not None and self.supervisor.reason is None:
+            await self.farewell.take(self._entrance, self._servers, self.streams, self.settlement)
+        await self._stop_serving()
 
     async def _start_limits(self) -> RateLimits:
         limits = make_limits(self.config)

@@ -134,7 +134,11 @@ class Engine:
         self.unknown_reserves = UnknownReserves(wallet, lambda: store.epoch, release_later)
         self.amender = Amender(self.sequencer, wallet, store, clock, self.unknown_reserves, on_doubt)
         self.sweep = Sweep(
-            excess, self._in_flight, release_later, every_s=settings.sweep_every_s, again_s=settings.sweep_again_s
+            excess,
+            self._orders_under_way,
+            release_later,
+            every_s=settings.sweep_every_s,
+            again_s=settings.sweep_again_s,
         )
         self.trading = EngineTrading(self.sequencer, self.admission, self.amender, store, clock, limits.answer_within_s)
         self.operations = EngineOperations(self.sequencer, store, self.reader, unwell)
@@ -202,10 +206,11 @@ class Engine:
         book = self.sequencer.memory.books.book(market_id)
         return {side: book.depth(side, len(book)) for side in Side}
 
-    def _in_flight(self, order_id: str) -> bool:
+    def _orders_under_way(self) -> set[str]:
+        """The orders whose reservations somebody is still busy with."""
         return (
-            self.admission.admits(order_id)
-            or self.amender.amends(order_id)
-            or self.sequencer.carries(order_id)
-            or self.unknown_reserves.concerns(order_id)
+            self.admission.orders_under_way()
+            | self.amender.orders_under_way()
+            | self.sequencer.orders_under_way()
+            | self.unknown_reserves.order_ids()
         )

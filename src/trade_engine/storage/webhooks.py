@@ -1,22 +1,20 @@
 """Webhook endpoints as operators know them: adds, lists, pauses, rotates and removes them, and replays dead letters.
 
 A secret leaves this module in clear only when it is made and when something is to be signed with it; in the table it is
-encrypted (AES-256-GCM) and bound to its endpoint's id, so that one row's secret cannot be moved to another.
+encrypted and bound to its endpoint's id, so that one row's secret cannot be moved to another (``sealing``).
 """
 
 import base64
-import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trade_engine.domain.errors import InvalidRequest, NotFound, Refused
 from trade_engine.http.destinations import Network, read_destination
+from trade_engine.storage.sealing import ALONE, SHARED, Sealer, SecretUnreadableError
 from trade_engine.storage.types import Pool, Record
 
 ENDPOINTS_MAX: Final = 50
@@ -30,7 +28,6 @@ SYMBOL: Final = re.compile("[A-Z0-9]{1,15}/[A-Z0-9]{1,15}")
 #: Begins every secret as it is shown; what follows is the key in base64.
 _PREFIX: Final = "whsec_"
 _SECRET_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
 _NAME_MAX: Final = 100
 _CODE: Final = "INVALID_WEBHOOK_TERMS"
 
@@ -57,6 +54,8 @@ _ROTATE: Final = f"""
     UPDATE webhook_endpoints SET secret = $2, previous_secret = secret,
         previous_until = now() + make_interval(hours => $3)
     WHERE endpoint_id = $1 RETURNING {_COLUMNS}"""
+_SEALED: Final = "SELECT endpoint_id, secret, previous_secret FROM webhook_endpoints FOR UPDATE"
+_SEAL: Final = "UPDATE webhook_endpoints SET secret = $2, previous_secret = $3 WHERE endpoint_id = $1"
 _REMOVE: Final = f"DELETE FROM webhook_endpoints WHERE endpoint_id = $1 RETURNING {_COLUMNS}"
 _DEAD: Final = f"""
     SELECT delivery_id, message_id, event_type, symbol, attempts, last_outcome, {_US.format("queued_at")} AS queued_us,
@@ -104,13 +103,15 @@ class WebhookStore:
 
     Args:
         pool: of the engine's database.
-        encryption_key: 32 bytes, those that API keys are encrypted with.
+        encryption_keys: what API keys are encrypted with now, 32 bytes each; the first encrypts.
         listed: private networks that endpoints may be in.
     """
 
-    def __init__(self, pool: Pool, encryption_key: bytes, listed: Sequence[Network] = ()) -> None:
+    def __init__(
+        self, pool: Pool, encryption_keys: Callable[[], Sequence[bytes]], listed: Sequence[Network] = ()
+    ) -> None:
         self._pool = pool
-        self._cipher = AESGCM(encryption_key)
+        self._sealer = Sealer(encryption_keys)
         self._listed = listed
 
     async def add(
@@ -122,8 +123,10 @@ class WebhookStore:
             Refused: TOO_MANY_WEBHOOKS.
         """
         endpoint_id, secret = f"whe_{secrets.token_hex(16)}", secrets.token_bytes(_SECRET_BYTES)
-        sealed = self._seal(endpoint_id, secret)
         async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(SHARED)
+            self._sealer.look()
+            sealed = self._sealer.seal(endpoint_id, secret)
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints', 0))")
             if await connection.fetchval("SELECT count(*) FROM webhook_endpoints") >= ENDPOINTS_MAX:
                 message = f"there may be {ENDPOINTS_MAX} webhook endpoints; remove one first"
@@ -166,8 +169,8 @@ class WebhookStore:
         for row in await self._pool.fetch(_LIST):
             sealed = [each for each in (row["secret"], row["previous_secret"]) if each is not None]
             try:
-                keys = [self._open(row["endpoint_id"], each) for each in sealed]
-            except InvalidTag:
+                keys = [self._sealer.open(row["endpoint_id"], each) for each in sealed]
+            except SecretUnreadableError:
                 keys = []
             found.append((_endpoint(row), keys))
         return found
@@ -204,8 +207,28 @@ class WebhookStore:
                 _CODE, message, field="overlap_hours", provided=str(overlap_h)[:100], limit=OVERLAP_H_MAX
             )
         secret = secrets.token_bytes(_SECRET_BYTES)
-        row = await self._pool.fetchrow(_ROTATE, endpoint_id, self._seal(endpoint_id, secret), overlap_h)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(SHARED)
+            self._sealer.look()
+            row = await connection.fetchrow(_ROTATE, endpoint_id, self._sealer.seal(endpoint_id, secret), overlap_h)
         return _found(row, endpoint_id), _shown(secret)
+
+    async def encrypt_anew(self) -> int:
+        """Encrypt every secret with the first key, so that the others are needed no more; how many endpoints there are.
+
+        Raises:
+            SecretUnreadableError: one of them cannot be decrypted with any key; nothing was changed.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(ALONE)
+            self._sealer.look()
+            rows = await connection.fetch(_SEALED)
+            for row in rows:
+                endpoint_id = row["endpoint_id"]
+                sealed = (row["secret"], row["previous_secret"])
+                anew = [None if each is None else self._sealer.anew(endpoint_id, each) for each in sealed]
+                await connection.execute(_SEAL, endpoint_id, *anew)
+        return len(rows)
 
     async def remove(self, endpoint_id: str) -> WebhookEndpoint:
         """Forget an endpoint, and all that waits for it.
@@ -232,13 +255,6 @@ class WebhookStore:
                 provided=endpoint_id[:100],
             )  # fmt: skip
         return done
-
-    def _seal(self, endpoint_id: str, secret: bytes) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, secret, endpoint_id.encode())
-
-    def _open(self, endpoint_id: str, sealed: bytes) -> bytes:
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], endpoint_id.encode())
 
 
 def _shown(secret: bytes) -> str:

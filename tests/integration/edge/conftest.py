@@ -131,7 +131,7 @@ def start(pool: asyncpg.Pool) -> Start:
                 DeadLetters(pool, wallet),
                 Reconciler(pool, wallet, lambda: 0),
                 reload,
-                WebhookStore(pool, bytes(32)),
+                WebhookStore(pool, lambda: [bytes(32)]),
             )
             counted = LocalLimits(limits) if isinstance(limits, LimitSettings) else limits
             probe = DatabaseProbe(pool)

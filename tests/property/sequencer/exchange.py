@@ -155,7 +155,7 @@ class Exchange:
     def _compare_books(self) -> None:
         """The core's orders are the engine's, and a restart would lead to the same book."""
         core = {order.order_number: order for order in self.book.live_orders()}
-        mine = {order.sequence: resting_of(order, self.market) for order in self.live.by_sequence.values()}
+        mine = {number: self._resting(order) for number, order in self.live.by_sequence.items()}
         assert core == mine
         self.book.check()
 
@@ -171,7 +171,7 @@ class Exchange:
         self.books, self.book = books, fresh
 
     def _resting(self, order: Order) -> Resting:
-        return resting_of(order, self.market)
+        return resting_of(order, self.market, ())
 
 
 def _configure(market: Market) -> Command:

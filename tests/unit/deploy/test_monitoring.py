@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from scripts.make_dashboards import DASHBOARDS, text_of
 
 from tests.e2e.test_metrics import documented
+from tests.harness.tools import tool
 
 ROOT: Final = Path(__file__).parents[3]
 DEPLOY: Final = ROOT / "deploy"
@@ -32,16 +32,8 @@ WORDS: Final = {
 }  # fmt: skip
 
 
-def program(name: str) -> str:
-    """A program that checks; the test is skipped without it."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not on PATH (Debian: prometheus, prometheus-alertmanager)")
-    return found
-
-
 def run(*words: str) -> str:
-    done = subprocess.run([program(words[0]), *words[1:]], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([tool(words[0]), *words[1:]], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -28,6 +28,26 @@ async def place(call: Call) -> Answer:
     return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
 
 
+async def place_pair(call: Call) -> Answer:
+    """Place a one-cancels-other pair.
+
+    One reservation pays for both.  The first fill or trigger of a leg, or its end, ends the other.  201 with both legs
+    as they are now; 200 with the first answer's pair if the client_order_id of a leg was used before.
+    """
+    content = await json_orders.place_pair(call.services.desk, call.caller, call.body)
+    for leg in content.legs:
+        _note(call, leg)
+    return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
+
+
+async def get_pair(call: Call) -> Answer:
+    """Look up a pair of orders.
+
+    By the id of one of its legs, as they are now.
+    """
+    return Answer(await json_orders.find_pair(call.services.desk, call.caller, call.path("order_id")))
+
+
 async def cancel(call: Call) -> Answer:
     """Cancel an order.
 

@@ -7,7 +7,7 @@ says exactly what its handler takes and answers; what all routes share (tokens, 
 from typing import Final
 
 from trade_engine.edge.auth.tokens import ADMIN, TRADER
-from trade_engine.edge.bodies import AmendBody, PlaceBody
+from trade_engine.edge.bodies import AmendBody, PairBody, PlaceBody
 from trade_engine.edge.rest import (
     account,
     admin,
@@ -29,6 +29,7 @@ from trade_engine.edge.views import (
     CandleView,
     OrderView,
     OwnTradeView,
+    PairView,
     PlacedView,
     TickerAnswer,
     TradeView,
@@ -70,6 +71,17 @@ ROUTES: Final = (
         "batch_place_batch", "orders",
         "POST", f"{_V1}/orders/batch", batch.place_batch, TRADER, ORDERS, batch.count,
         answer=list[batch.BatchResult], body=batch.BatchBody, codes=("INVALID_BATCH",), scope=TRADE,
+    ),
+    Route(
+        "orders_place_pair", "orders",
+        "POST", f"{_V1}/order-pairs", orders.place_pair, TRADER, ORDERS, lambda _: 2,
+        answer=PairView, body=PairBody, codes=("INVALID_PAIR", "STOP_PRICE_REACHED", *_PLACE), status=201, also=(200,),
+        scope=TRADE,
+    ),
+    Route(
+        "orders_get_pair", "orders",
+        "GET", f"{_V1}/order-pairs/{{order_id:path}}", orders.get_pair, TRADER, QUERIES,
+        answer=PairView, codes=("ORDER_NOT_FOUND", *_ENGINE), scope=READ,
     ),
     Route(
         "orders_cancel", "orders",

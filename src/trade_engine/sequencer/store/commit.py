@@ -5,6 +5,7 @@ passes.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from trade_engine.domain.enums import MarketState
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.sequencer.bookkeeping import WalletInstruction
 from trade_engine.sequencer.lease import Holder, Identity, recovery_lease_ms
 from trade_engine.sequencer.publish import CommittedBatch, TouchedMarket
@@ -113,6 +114,21 @@ _INSTRUCTION: Final[dict[str, Callable[[WalletInstruction], Any]]] = {
     "i_amount": attrgetter("amount"),
     "i_reason": attrgetter("reason"),
 }
+#: The columns of each array parameter of ``note_pairs``.
+_PAIR: Final[dict[str, Callable[[OrderPair], Any]]] = {
+    "p_first": attrgetter("first_order_id"),
+    "p_second": attrgetter("second_order_id"),
+    "p_number": attrgetter("pair_number"),
+    "p_user": attrgetter("user_id"),
+    "p_market": attrgetter("market_id"),
+    "p_client": attrgetter("client_pair_id"),
+    "p_created_us": attrgetter("created_us"),
+}
+#: The same of ``free_client_ids``.
+_REUSED: Final[dict[str, Callable[[Order], Any]]] = {
+    "f_user": attrgetter("user_id"),
+    "f_client": attrgetter("client_order_id"),
+}
 _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_market_id": attrgetter("market.market_id"),
     "m_state": lambda m: MarketState(m.remembered.state).name,
@@ -150,7 +166,8 @@ class Writer:
         self._timeout_s = timeout_s
         self._lease_ms = recovery_lease_ms(lease_s)
         self._connection: Connection | None = None
-        self._statement: Any = None
+        #: By the functions that they call.
+        self._statements: dict[tuple[str, ...], Any] = {}
         #: Whether a commit was tried under this epoch.
         self._used = False
         self.epoch = 0
@@ -228,10 +245,13 @@ class Writer:
             raise StoreUnavailable("the connection is closed")
         self._used = True
         try:
-            arguments = commit_arguments(self.epoch, batch)
-            if self._statement is None:
-                self._statement = await self._connection.prepare(_call(arguments), timeout=self._timeout_s)
-            await self._statement.fetchval(*arguments.values(), timeout=self._timeout_s)
+            calls = _calls(self.epoch, batch)
+            statement = self._statements.get(tuple(calls))
+            if statement is None:
+                statement = await self._connection.prepare(_text_of(calls), timeout=self._timeout_s)
+                self._statements[tuple(calls)] = statement
+            values = [value for arguments in calls.values() for value in arguments.values()]
+            await statement.fetchrow(*values, timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code == "TE001":
@@ -249,14 +269,28 @@ class Writer:
 
     async def close(self) -> None:
         """Let the connection go; a second call does nothing."""
-        connection, self._connection, self._statement = self._connection, None, None
+        connection, self._connection, self._statements = self._connection, None, {}
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.terminate()
 
 
-def _call(arguments: Iterable[str]) -> str:
-    return f"SELECT commit_batch({', '.join(f'{name} => ${n}' for n, name in enumerate(arguments, 1))})"
+def _calls(epoch: int, batch: CommittedBatch) -> dict[str, dict[str, Any]]:
+    """The functions that write a batch, in order, each with its arguments; most batches need one."""
+    calls = {"commit_batch": commit_arguments(epoch, batch)}
+    reusing = [order for order in batch.orders if order.reuses_id and order.sequence in batch.new]
+    if reusing:
+        calls = {"free_client_ids": _columns(_REUSED, reusing), **calls}
+    if batch.pairs:
+        calls["note_pairs"] = _columns(_PAIR, batch.pairs)
+    return calls
+
+
+def _text_of(calls: Mapping[str, Iterable[str]]) -> str:
+    """One statement, which is one transaction; its functions are called in the order in which they stand."""
+    numbers = itertools.count(1)
+    texts = [f"{name}({', '.join(f'{argument} => ${next(numbers)}' for argument in of)})" for name, of in calls.items()]
+    return f"SELECT {', '.join(texts)}"
 
 
 def commit_arguments(epoch: int, batch: CommittedBatch) -> dict[str, Any]:

@@ -17,6 +17,15 @@ _REASON: Final = {"reason": "asked for by the customer"}
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "PlaceBody": {"limit": _LIMIT, "market": _MARKET, "stop": _STOP},
     "BatchBody": {"two orders": {"orders": [_LIMIT, _MARKET]}},
+    "PairBody": {
+        "take profit or stop loss": {
+            "symbol": "BTC/USDT", "side": "SELL", "quantity": "0.01",
+            "legs": [
+                {"type": "LIMIT", "price": "55000.00"},
+                {"type": "STOP_LIMIT", "stop_price": "45000.00", "price": "44900.00"},
+            ],
+        },
+    },
     "AmendBody": {"less": {"quantity": "0.005"}, "another price": {"price": "50100.00"}},
     "ApiKeyBody": {
         "may look": {"name": "reporting"},
