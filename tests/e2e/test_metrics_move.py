@@ -63,40 +63,23 @@ MOVES: Final = {
     "the loop stands still": {"event_loop_stalls_total"},
     "a task dies": {"engine_task_restarts_total"},
 }  # fmt: skip
+OF_EVENTS: Final = (
+    "rabbitmq_up", "relay_lag_seconds", "relay_lag_commands", "relay_published_total", "relay_unconfirmed_total",
+    "relay_connects_total", "rabbitmq_queue_messages", "rabbitmq_queue_consumers",
+)  # fmt: skip
+OF_WEBHOOKS: Final = (
+    "webhooks_active", "webhooks_events_total", "webhooks_repeated_total", "webhooks_unreadable_total",
+    "webhooks_delivered_total", "webhooks_failed_total", "webhooks_waiting", "webhooks_waiting_seconds",
+    "webhooks_dead", "webhooks_dropped_total",
+)  # fmt: skip
 #: What stays as it is while an engine is the writer of one configuration, and is moved elsewhere or by nothing.
 STILL: Final = {
     "engine_role": "tests/e2e/test_lease.py",
     "database_pool_max": "an option",
     "api_connections_refused_total": "tests/e2e/test_metrics.py",
     "engine_default_partition_rows": "tests/integration/test_partitions.py: counted once an hour",
-    **dict.fromkeys(
-        (
-            "rabbitmq_up",
-            "relay_lag_seconds",
-            "relay_lag_commands",
-            "relay_published_total",
-            "relay_unconfirmed_total",
-            "relay_connects_total",
-            "rabbitmq_queue_messages",
-            "rabbitmq_queue_consumers",
-        ),
-        "tests/e2e/test_events.py",
-    ),
-    **dict.fromkeys(
-        (
-            "webhooks_active",
-            "webhooks_events_total",
-            "webhooks_repeated_total",
-            "webhooks_unreadable_total",
-            "webhooks_delivered_total",
-            "webhooks_failed_total",
-            "webhooks_waiting",
-            "webhooks_waiting_seconds",
-            "webhooks_dead",
-            "webhooks_dropped_total",
-        ),
-        "tests/integration/messaging/test_notifier.py",
-    ),
+    **dict.fromkeys(OF_EVENTS, "tests/e2e/test_events.py"),
+    **dict.fromkeys(OF_WEBHOOKS, "tests/integration/messaging/test_notifier.py"),
     "process_start_time_seconds": "the process",
     "process_max_fds": "the process",
     "process_resident_memory_bytes": "the process: it need not grow",

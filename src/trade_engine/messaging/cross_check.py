@@ -27,7 +27,7 @@ _ASK_EVERY_S: Final = 1.0
 _REMEMBERED: Final = 100_000
 
 
-class _ToldTrade(msgspec.Struct):
+class _TradeTold(msgspec.Struct):
     """What is read of a trade's event."""
 
     event: str
@@ -36,7 +36,7 @@ class _ToldTrade(msgspec.Struct):
     symbol: str
 
 
-_decoder = msgspec.json.Decoder(_ToldTrade)
+_decoder = msgspec.json.Decoder(_TradeTold)
 
 
 class CrossCheckCounts:
@@ -50,9 +50,9 @@ class CrossCheckCounts:
         self.unreadable = 0
 
 
-class _Unchecked(NamedTuple):
+class _Sought(NamedTuple):
     received: Received
-    told: _ToldTrade
+    told: _TradeTold
     due_s: float
 
 
@@ -76,7 +76,7 @@ class CrossCheck:
         self._clock = clock
         self._within_s = within_s
         self._seen: dict[str, None] = {}
-        self._waiting: list[_Unchecked] = []
+        self._waiting: list[_Sought] = []
 
     @property
     def waiting(self) -> int:
@@ -95,7 +95,7 @@ class CrossCheck:
                 ask_s = self._clock() + _ASK_EVERY_S
                 self._waiting = [left for part in _parts(self._waiting) for left in await self._look(link, part)]
 
-    async def _readable(self, link: Link, batch: Sequence[Received]) -> list[_Unchecked]:
+    async def _readable(self, link: Link, batch: Sequence[Received]) -> list[_Sought]:
         """What is to be looked for; what cannot be understood is buried, what was found before is acknowledged."""
         fresh, over = [], []
         due_s = self._clock() + self._within_s
@@ -109,11 +109,11 @@ class CrossCheck:
                 self.counts.repeated += 1
                 over.append(received)
             else:
-                fresh.append(_Unchecked(received, told, due_s))
+                fresh.append(_Sought(received, told, due_s))
         await link.done(over)
         return fresh
 
-    async def _look(self, link: Link, waiting: Sequence[_Unchecked]) -> list[_Unchecked]:
+    async def _look(self, link: Link, waiting: Sequence[_Sought]) -> list[_Sought]:
         """Ask the ledger; those that it does not have yet, and may still get."""
         now_s = self._clock()
         known = await self._known([each.told.trade_id for each in waiting])
@@ -141,7 +141,7 @@ class CrossCheck:
             del self._seen[next(iter(self._seen))]
 
 
-def _read(body: bytes) -> _ToldTrade | None:
+def _read(body: bytes) -> _TradeTold | None:
     """A trade's event; None if it is none."""
     try:
         told = _decoder.decode(body)
@@ -154,5 +154,5 @@ def _read(body: bytes) -> _ToldTrade | None:
     return told
 
 
-def _parts(waiting: Sequence[_Unchecked]) -> Iterator[Sequence[_Unchecked]]:
+def _parts(waiting: Sequence[_Sought]) -> Iterator[Sequence[_Sought]]:
     return (waiting[start : start + _AT_ONCE] for start in range(0, len(waiting), _AT_ONCE))

@@ -49,9 +49,7 @@ from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.entrance import Entrance
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
-from trade_engine.edge.settings import (
-    StreamSettings,
-)
+from trade_engine.edge.settings import StreamSettings
 from trade_engine.edge.ws.server import StreamServer
 from trade_engine.http.addresses import ClientAddress
 from trade_engine.http.connections import Connections

@@ -22,7 +22,7 @@ _ID_MAX: Final = 200
 _ROWS_AT_ONCE: Final = 2_000
 
 
-class _ToldEvent(msgspec.Struct):
+class _EventTold(msgspec.Struct):
     """What is read of an event."""
 
     event: str
@@ -30,7 +30,7 @@ class _ToldEvent(msgspec.Struct):
     symbol: str
 
 
-_decoder = msgspec.json.Decoder(_ToldEvent)
+_decoder = msgspec.json.Decoder(_EventTold)
 
 
 class IntakeCounts:
@@ -92,7 +92,7 @@ class Intake:
         ]
 
 
-def _read(body: bytes) -> _ToldEvent | None:
+def _read(body: bytes) -> _EventTold | None:
     """An event; None if it is none that a receiver could be sent."""
     if len(body) > _BODY_MAX:
         return None
