@@ -334,6 +334,7 @@ class TradeEngine:
         self.app = create_app(services)
         if services.settings.binance:
             self.app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), self.app)
+        self._run("cancel timers", services.cancel_timers.keep_running)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
         for server in (self.api, self.websocket):
