@@ -5,7 +5,8 @@ passes.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -131,6 +132,14 @@ _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_next_low": attrgetter("remembered.next_low"),
 }
 
+#: What ``commit_batch`` calls its parameters, and their types.
+_SIGNATURE: Final = """
+    SELECT name, type::REGTYPE::TEXT FROM pg_proc, unnest(proargnames, proargtypes::OID[]) AS a (name, type)
+    WHERE pg_proc.oid = 'commit_batch'::REGPROC"""
+
+#: What neither numbers nor words have in them.
+_MORE: Final = re.compile(r"[^A-Za-z0-9_,-]").search
+
 _Item = TypeVar("_Item")
 
 
@@ -150,7 +159,7 @@ class Writer:
         self._timeout_s = timeout_s
         self._lease_ms = recovery_lease_ms(lease_s)
         self._connection: Connection | None = None
-        self._statement: Any = None
+        self._statement: Callable[[Mapping[str, Any], float], Awaitable[None]] | None = None
         #: Whether a commit was tried under this epoch.
         self._used = False
         self.epoch = 0
@@ -230,8 +239,8 @@ class Writer:
         try:
             arguments = commit_arguments(self.epoch, batch)
             if self._statement is None:
-                self._statement = await self._connection.prepare(_call(arguments), timeout=self._timeout_s)
-            await self._statement.fetchval(*arguments.values(), timeout=self._timeout_s)
+                self._statement = await self._prepare(self._connection, arguments)
+            await self._statement(arguments, self._timeout_s)
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code == "TE001":
@@ -247,6 +256,26 @@ class Writer:
             # Lost connections, time-outs, and whatever else the driver raises when its connection ends under it.
             raise CommitUnknown(repr(error)) from error
 
+    async def _prepare(
+        self, connection: Connection, names: Iterable[str]
+    ) -> Callable[[Mapping[str, Any], float], Awaitable[None]]:
+        """The call of ``commit_batch`` with these arguments.
+
+        Arrays but those of texts travel as one text: the driver would look at each element of each.
+        """
+        types = {row["name"]: row["type"] for row in await connection.fetch(_SIGNATURE, timeout=self._timeout_s)}
+        as_text = {name for name, type_ in types.items() if type_.endswith("[]") and type_ != "text[]"}
+        given = (
+            f"{name} => ${n}" + (f"::TEXT::{types[name]}" if name in as_text else "") for n, name in enumerate(names, 1)
+        )
+        statement = await connection.prepare(f"SELECT commit_batch({', '.join(given)})", timeout=self._timeout_s)
+
+        async def call(arguments: Mapping[str, Any], timeout_s: float) -> None:
+            values = (array_text(value) if name in as_text else value for name, value in arguments.items())
+            await statement.fetchval(*values, timeout=timeout_s)
+
+        return call
+
     async def close(self) -> None:
         """Let the connection go; a second call does nothing."""
         connection, self._connection, self._statement = self._connection, None, None
@@ -255,8 +284,16 @@ class Writer:
                 connection.terminate()
 
 
-def _call(arguments: Iterable[str]) -> str:
-    return f"SELECT commit_batch({', '.join(f'{name} => ${n}' for n, name in enumerate(arguments, 1))})"
+def array_text(values: Sequence[Any]) -> str:
+    """An array of numbers, truth values, ids or names of an enumeration, as PostgreSQL reads it; None is NULL.
+
+    Raises:
+        ValueError: an element has more to it than that.
+    """
+    text = ",".join(["NULL" if value is None else str(value) for value in values])
+    if _MORE(text) is not None or text.count(",") != max(len(values) - 1, 0):
+        raise ValueError("neither numbers nor words")
+    return f"{{{text}}}"
 
 
 def commit_arguments(epoch: int, batch: CommittedBatch) -> dict[str, Any]:
