@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -23,6 +23,29 @@ _MID: Final = 5_000_000
 _SYMBOLS: Final = ("BTC/USDT", "ETH/USDT")
 
 
+class Drawn(NamedTuple):
+    """A request's bytes and, of an order, the user it is for (None: a cancel) and its market."""
+
+    request: bytes
+    user: int | None
+    symbol: str
+
+
+class ReadAnswer(NamedTuple):
+    """What an answer says of a placed order: what a cancel calls it, its status, its trades, and whether it rests."""
+
+    name: str
+    status: str
+    trades: int
+    rests: bool
+
+
+def _body(symbol: str, side: str, quantity: str, price: str) -> bytes:
+    return (
+        f'{{"symbol":"{symbol}","side":"{side}","type":"LIMIT","quantity":"{quantity}","price":"{price}"}}'
+    ).encode()
+
+
 class OrderFlow:
     """The requests of one run, drawn from a seed."""
 
@@ -31,25 +54,40 @@ class OrderFlow:
         self._tokens = tokens
         self._open: list[tuple[str, int]] = []
 
-    def draw(self, *, echo: bool = False) -> tuple[bytes, int | None]:
-        """The next request's bytes and, of an order, the user it is for (None: a cancel)."""
+    def draw(self, *, echo: bool = False) -> Drawn:
+        """The next request."""
         rng = self._random
         if not echo and self._open and rng.random() < 0.30:
             at = rng.randrange(len(self._open))
             self._open[at], self._open[-1] = self._open[-1], self._open[at]
             order_id, user = self._open.pop()
-            return build_request("DELETE", f"/api/v1/orders/{order_id}", self._tokens[user]), None
+            return Drawn(self.cancelling(order_id, user), None, "")
         user = rng.randrange(len(self._tokens))
         buy = rng.random() < 0.5
         crossing = rng.random() < 0.15 / 0.70
         away = -rng.randint(0, 200) if crossing else rng.randint(1, 2_000)
         price = _MID - away if buy else _MID + away
-        body = (
-            f'{{"symbol":"{_SYMBOLS[rng.random() < 0.3]}","side":"{"BUY" if buy else "SELL"}","type":"LIMIT",'
-            f'"quantity":"0.{rng.randint(10, 200):04}","price":"{price // 100}.{price % 100:02}"}}'
-        )
-        path = "/api/v1/echo" if echo else "/api/v1/orders"
-        return build_request("POST", path, self._tokens[user], body.encode()), user
+        symbol = _SYMBOLS[rng.random() < 0.3]
+        terms = (symbol, "BUY" if buy else "SELL", f"0.{rng.randint(10, 200):04}", f"{price // 100}.{price % 100:02}")
+        if echo:
+            return Drawn(build_request("POST", "/api/v1/echo", self._tokens[user], _body(*terms)), user, symbol)
+        return Drawn(self.placing(*terms, user), user, symbol)
+
+    def cancelling(self, name: str, user: int) -> bytes:
+        """The request that ends an order."""
+        return build_request("DELETE", f"/api/v1/orders/{name}", self._tokens[user])
+
+    def placing(self, symbol: str, side: str, quantity: str, price: str, user: int) -> bytes:
+        """The request that places an order."""
+        return build_request("POST", "/api/v1/orders", self._tokens[user], _body(symbol, side, quantity, price))
+
+    def read(self, status: int, body: bytes, symbol: str) -> ReadAnswer | None:  # noqa: ARG002 - other faces need it
+        """What an answer to an order says; None if it was refused."""
+        if status != 201:
+            return None
+        found = _decoder.decode(body).data
+        rests = found.order.status in ("OPEN", "PARTIALLY_FILLED")
+        return ReadAnswer(found.order.id, found.order.status, len(found.trades), rests=rests)
 
     def rested(self, order_id: str, user: int) -> None:
         """Remember an open order as one that may be cancelled."""
@@ -110,7 +148,7 @@ async def run_load(
 
 async def _drive(link: HttpConnection, flow: OrderFlow, tally: Tally, until: float, *, echo: bool) -> None:
     while (sent := time.perf_counter()) < until:
-        request, user = flow.draw(echo=echo)
+        request, user, symbol = flow.draw(echo=echo)
         try:
             status, body = await link.request(request)
         except LoadError:
@@ -123,13 +161,12 @@ async def _drive(link: HttpConnection, flow: OrderFlow, tally: Tally, until: flo
             tally.cancels += status == 200
             tally.errors += status >= 500
             tally.refused += 400 <= status < 500
-        elif status == 201:
-            answer = _decoder.decode(body).data
+        elif (placed := flow.read(status, body, symbol)) is not None:
             tally.order_ms.append((time.perf_counter() - sent) * 1e3)
-            tally.orders += answer.order.status != "REJECTED"
-            tally.trades += len(answer.trades)
-            if answer.order.status in ("OPEN", "PARTIALLY_FILLED"):
-                flow.rested(answer.order.id, user)
+            tally.orders += placed.status != "REJECTED"
+            tally.trades += placed.trades
+            if placed.rests:
+                flow.rested(placed.name, user)
         elif status >= 500:
             tally.errors += 1
         else:

@@ -33,6 +33,8 @@ def settings(url: str, login: tuple[str, str]) -> dict[str, Any]:
 class Account:
     """One user."""
 
+    kinds = KINDS
+
     def __init__(self, url: str, login: tuple[str, str], base: str, quote: str) -> None:
         self.url, self.login, self.base, self.quote = url, login, base, quote
         self.symbol = f"{base}/{quote}"
@@ -56,7 +58,7 @@ class Account:
         return self
 
     def fails(self, how: str, call: Callable[[], Any]) -> None:
-        expect((KINDS[how],), NUMBERS[how], call)
+        expect((self.kinds[how],), NUMBERS[how], call)
 
     def account(self) -> Any:
         return self.ask("fetch_balance")

@@ -81,6 +81,10 @@ class Face:
         """A user with a token, as our own face has them."""
         return await self.venue.trader(**funds)
 
+    async def rich(self, asset: str, amount: str) -> Key:
+        """The API key of a new user who has so much of an asset."""
+        return await self.key(await self.venue.trader(**{asset: amount}))
+
     async def key(self, trader: Trader | None = None, scopes: tuple[str, ...] = ("read", "trade"), **funds: str) -> Key:
         """A new user's API key, or another one of a user."""
         owner = trader or await self.venue.trader(**funds)

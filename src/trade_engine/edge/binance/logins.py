@@ -15,11 +15,14 @@ from trade_engine.edge.auth.authenticator import KEY_ID, RECV_WINDOW_MS_MAX, Sig
 from trade_engine.edge.auth.public_keys import SIGNATURE_BYTES
 from trade_engine.edge.auth.tokens import Principal
 from trade_engine.edge.binance.given import need, pairs
+from trade_engine.edge.binance.listen_keys import PATH as LISTEN_KEYS
 from trade_engine.edge.binance.numbers import us_of
 from trade_engine.edge.binance.refusals import Numbered, illegal
 from trade_engine.edge.caller import Callers
 from trade_engine.edge.rest.envelope import Headers
 
+#: Here the key alone is asked for.
+_BY_KEY: Final = LISTEN_KEYS.encode()
 _KEY_HEADER: Final = b"x-mbx-apikey"
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TIME: Final = re.compile(r"[0-9]{1,16}")
@@ -48,7 +51,9 @@ class SignedLogins:
         if not KEY_ID.fullmatch(key_id):
             raise Numbered(-2014, "API-key format invalid.", 401)
         content = await body()
-        _, _, query = target.partition(b"?")
+        path, _, query = target.partition(b"?")
+        if path == _BY_KEY:
+            return await self._callers.by_key(key_id, address), content
         given, signed = _split(query, content)
         signature = read_signature(key_id, given, may_repeat=method in ("GET", "HEAD"))
         return await self._callers.by_signature(signature, signed, address), content
@@ -92,7 +97,20 @@ def read_signature(key_id: str, given: Mapping[str, str], *, may_repeat: bool) -
         need({}, "timestamp")
     if not given.get("signature"):
         need({}, "signature")
-    timestamp, digest = given["timestamp"], given["signature"]
+    digest, (time_ms, window_ms) = given["signature"], read_time(given)
+    if _DIGEST.fullmatch(digest) is not None:
+        return Signature(key_id, time_ms, digest.lower(), digest, window_ms, may_repeat)
+    signed = _by_private_key(digest)
+    return Signature(key_id, time_ms, hashlib.sha256(signed).hexdigest(), "", window_ms, may_repeat, signed)
+
+
+def read_time(given: Mapping[str, str]) -> tuple[int, int]:
+    """When a request was made, and for how long it is good, in milliseconds.
+
+    Raises:
+        Numbered: -1102, -1100, -1131.
+    """
+    timestamp = need(given, "timestamp")
     if _TIME.fullmatch(timestamp) is None:
         raise illegal("timestamp", "^[0-9]{1,20}$")
     window = _WINDOW.fullmatch(given.get("recvWindow", "5000"))
@@ -102,11 +120,7 @@ def read_signature(key_id: str, given: Mapping[str, str], *, may_repeat: bool) -
     window_ms = int(window[1]) + (1 if window[2] and window[2].strip(".0") else 0)
     if not 0 < window_ms <= RECV_WINDOW_MS_MAX:
         raise Numbered(-1131, f"recvWindow must be less than {RECV_WINDOW_MS_MAX}.")
-    time_ms = us_of(int(timestamp)) // 1000
-    if _DIGEST.fullmatch(digest) is not None:
-        return Signature(key_id, time_ms, digest.lower(), digest, window_ms, may_repeat)
-    signed = _by_private_key(digest)
-    return Signature(key_id, time_ms, hashlib.sha256(signed).hexdigest(), "", window_ms, may_repeat, signed)
+    return us_of(int(timestamp)) // 1000, window_ms
 
 
 def _by_private_key(text: str) -> bytes:

@@ -83,6 +83,8 @@ _BY_CODE: Final[dict[str, Shown]] = {
     "ROUTE_NOT_FOUND": Shown(404, -1020, UNSUPPORTED),
     "METHOD_NOT_ALLOWED": Shown(405, -1020, UNSUPPORTED),
     "BODY_TOO_LARGE": Shown(413, -1101, "Too many parameters sent for this endpoint."),
+    "TOO_MANY_CONNECTIONS": Shown(429, -1003, "Too many connections."),
+    "RATE_LIMITED": Shown(429, -1003, "Too many requests queued."),
     "TOO_MANY_QUERIES": Shown(429, -1003, "Too many requests queued."),
     "INTERNAL_ERROR": _FAULT,
     "OUTCOME_UNKNOWN": Shown(

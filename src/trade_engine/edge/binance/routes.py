@@ -5,7 +5,17 @@ from collections.abc import Callable
 from typing import Final
 
 from trade_engine.edge.auth.tokens import TRADER
-from trade_engine.edge.binance import account, general, klines, order_lists, orders, replacing, tickers, trades
+from trade_engine.edge.binance import (
+    account,
+    general,
+    klines,
+    listen_keys,
+    order_lists,
+    orders,
+    replacing,
+    tickers,
+    trades,
+)
 from trade_engine.edge.binance.forms import PLACE_PARAMETERS
 from trade_engine.edge.binance.order_lists import OCO_PARAMETERS, OLD_OCO_PARAMETERS
 from trade_engine.edge.binance.replacing import AMEND_PARAMETERS, REPLACE_PARAMETERS
@@ -139,4 +149,19 @@ _START_ROUTES: Final = tuple(
     for name in ("allPairs", "isolated/allPairs")
 )
 
-BINANCE_ROUTES: Final = (*PUBLIC_ROUTES, *SIGNED_ROUTES, *_START_ROUTES)
+
+def _by_key(method: str, handler: Handler, names: str) -> Route:
+    """A route of listen keys, which needs an API key that may read and no signature."""
+    return Route(
+        f"binance_{method.lower()}_userDataStream", "binance", method, listen_keys.PATH, handler, TRADER, QUERIES,
+        parameters=takes(f"{names} {_LOGIN}"), scope=READ, weight=_weighs(2),
+    )  # fmt: skip
+
+
+_LISTEN_KEY_ROUTES: Final = (
+    _by_key("POST", listen_keys.make, ""),
+    _by_key("PUT", listen_keys.extend, "listenKey"),
+    _by_key("DELETE", listen_keys.end, "listenKey"),
+)
+
+BINANCE_ROUTES: Final = (*PUBLIC_ROUTES, *SIGNED_ROUTES, *_LISTEN_KEY_ROUTES, *_START_ROUTES)

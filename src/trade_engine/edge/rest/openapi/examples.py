@@ -38,6 +38,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
             "expires_at": "2030-01-01T00:00:00Z",
         },
     },
+    "WebhookBody": {
+        "everything": {"url": "https://hooks.example.com/events", "name": "archive", "reason": "for compliance"},
+        "trades of a market": {
+            "url": "https://hooks.example.com/trades", "name": "back office", "event_types": ["trade.executed"],
+            "symbols": ["BTC/USDT"], "reason": "go-live of the back office",
+        },
+    },
+    "WebhookReason": {"reason": _REASON},
+    "RotateBody": {"rotate": {"reason": "every quarter"}},
+    "ReplayBody": {"all": {"reason": "the receiver is mended"}, "one": {"delivery_id": 7, "reason": "only this one"}},
     "ReasonBody": {"reason": _REASON},
     "ReconcileBody": {"compare": {}, "repair": {"repair": True, "reason": "orphans after the outage"}},
     "ListMarketBody": {
