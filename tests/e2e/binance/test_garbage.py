@@ -78,5 +78,5 @@ async def test_no_request_makes_a_fault(face: Face) -> None:
 
 async def _ask(key: Key, route: Route, given: dict[str, str]) -> httpx.Response:
     if route.access == TRADER:
-        return await key.ask(route.method, route.path, **given)
+        return await key.ask(route.method, route.path, timestamp=None, **given)
     return await key.http.request(route.method, f"{route.path}?{urlencode(given)}")
