@@ -29,6 +29,13 @@ QUIET: Final = {
     "rabbitmq_up",
     "rabbitmq_queue_messages",
     "relay_lag_seconds",
+    "cross_check_missing_total",
+    "webhooks_active",
+    "webhooks_dead",
+    "webhooks_dropped_total",
+    "webhooks_waiting_seconds",
+    # Of RabbitMQ itself.
+    "rabbitmq_global_messages_dead_lettered_maxlen_total",
 }
 
 

@@ -82,6 +82,7 @@ async def drill(
     started = time.monotonic()
     ear = Ear(rabbit.url)
     options = {name.upper().replace(".", "__"): str(value) for name, value in ear.options.items()}
+    options["RABBITMQ__CROSS_CHECK"] = "true"
     engine = EngineProcess(folder, database_url, **options, LOGGING__LEVEL="warning")
     engine.start()
     placed: list[str] = []

@@ -15,7 +15,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from trade_engine.bench.orders import OrderFlow, Reading, run_load
+from trade_engine.bench.orders import OrderFlow, ReadAnswer, run_load
 from trade_engine.bench.own_server import RATE_LIMIT, funded_tokens, own_config, user_ids
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
@@ -26,13 +26,13 @@ UNWEIGHED: Final = {"TRADE_ENGINE__RATE_LIMIT__WEIGHT_PER_MINUTE": "0"}
 _OPEN: Final = frozenset(("NEW", "PARTIALLY_FILLED"))
 
 
-class _Placed(msgspec.Struct):
+class _PlacedReport(msgspec.Struct):
     order_id: int = msgspec.field(name="orderId")
     status: str
     fills: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
-_decode: Final = msgspec.json.Decoder(_Placed).decode
+_decode: Final = msgspec.json.Decoder(_PlacedReport).decode
 
 
 class SignedFlow(OrderFlow):
@@ -61,13 +61,13 @@ class SignedFlow(OrderFlow):
         head = f"{method} /api/v3/order?{terms}&signature={digest} HTTP/1.1\r\nHost: localhost\r\n"
         return f"{head}X-MBX-APIKEY: {self._tokens[user]}\r\nContent-Length: 0\r\n\r\n".encode()
 
-    def read(self, status: int, body: bytes, symbol: str) -> Reading | None:
+    def read(self, status: int, body: bytes, symbol: str) -> ReadAnswer | None:
         """What an answer to an order says."""
         if status != 200:
             return None
         found = _decode(body)
         name = f"{symbol.replace('/', '')} {found.order_id}"
-        return Reading(name, found.status, len(found.fills), rests=found.status in _OPEN)
+        return ReadAnswer(name, found.status, len(found.fills), rests=found.status in _OPEN)
 
 
 async def measure_faces(

@@ -11,14 +11,17 @@ import msgspec
 
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import encryption_file, encryption_keys, put_keys
-from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option, user_id_of
+from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
+from trade_engine.demo.users import user_id_of
 from trade_engine.edge.auth.public_keys import PEM_MAX, read_public_key
 from trade_engine.edge.rest.api_keys import check_terms, show_key
 from trade_engine.settlement.dead_letters import audit
-from trade_engine.storage.api_keys import ApiKeyStore, SecretUnreadableError
+from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
+from trade_engine.storage.sealing import SecretUnreadableError
 from trade_engine.storage.types import Pool
+from trade_engine.storage.webhooks import WebhookStore
 
 _ACTOR = "command line"
 
@@ -120,7 +123,7 @@ async def revoke_command(key_id: str, reason: str, data_dir: Path, config_file: 
 async def rotate_command(
     reason: str, data_dir: Path, config_file: Path | None, *, keep_keys: bool, as_json: bool
 ) -> None:
-    """Encrypt every API key's secret with a new key, beside a running engine; traders notice nothing.
+    """Encrypt the secrets of API keys and webhooks with a new key, beside a running engine; nobody notices.
 
     The new key is put before the old one into the file that holds it, then every secret is encrypted anew, then the old
     one is taken out.  May be repeated whenever it was cut short.  With --keep-keys the file, or the option, is left
@@ -136,10 +139,11 @@ async def rotate_command(
             put_keys(file, [secrets.token_bytes(32), *keys()])
         try:
             count = await ApiKeyStore(pool, keys).encrypt_anew()
+            webhooks = await WebhookStore(pool, keys).encrypt_anew()
         except SecretUnreadableError as error:
             raise click.ClickException(
                 f"the secret of {error} is under no key that is there: nothing changed"
             ) from error
         if file is not None and not keep_keys:
             put_keys(file, keys()[:1])
-    show({"encrypted_anew": count, "keys": len(keys())}, as_json=as_json)
+    show({"encrypted_anew": count, "webhooks": webhooks, "keys": len(keys())}, as_json=as_json)

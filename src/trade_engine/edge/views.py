@@ -28,7 +28,7 @@ from trade_engine.edge.shapes import (
 from trade_engine.edge.times import show_time, show_time_or_none
 from trade_engine.marketdata.candles import Candle
 from trade_engine.marketdata.intervals import end_of
-from trade_engine.sequencer.ports import PlacedPair, TickerView
+from trade_engine.sequencer.ports import DepthView, PlacedPair, TickerView
 
 #: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
 _ENDING: Final = (TimeInForce.DAY, TimeInForce.GTD)
@@ -127,6 +127,24 @@ class CandleView(msgspec.Struct, gc=False):
     trades: int
     #: Its time is over and all its trades are in.
     closed: bool
+
+
+class LevelView(msgspec.Struct, gc=False):
+    """All that is offered at one price."""
+
+    price: Amount
+    quantity: Amount
+    num_orders: int
+
+
+class BookView(msgspec.Struct):
+    """A committed book, best prices first; ``sequence`` is the market's event that it shows."""
+
+    symbol: Symbol
+    bids: list[LevelView]
+    asks: list[LevelView]
+    spread: Amount | None
+    sequence: int
 
 
 class TickerAnswer(msgspec.Struct, gc=False):
@@ -280,6 +298,19 @@ def show_candle(candle: Candle, market: Market, interval: str, committed_us: int
         candle.trades,
         end_us <= committed_us,
     )
+
+
+def show_book(market: Market, view: DepthView) -> BookView:
+    """A book for JSON."""
+    decimals = market.price_decimals
+
+    def show(rows: list[tuple[int, int, int]]) -> list[LevelView]:
+        return [
+            LevelView(format_price(price, decimals), format_units(quantity), orders) for price, quantity, orders in rows
+        ]
+
+    spread = format_price(view.asks[0][0] - view.bids[0][0], decimals) if view.asks and view.bids else None
+    return BookView(market.symbol, show(view.bids), show(view.asks), spread, view.sequence)
 
 
 def show_ticker(market: Market, view: TickerView) -> TickerAnswer:

@@ -1,4 +1,4 @@
-"""What metrics read of what an engine stands on: database, pools, Redis, wallet, backlog, its own tasks."""
+"""What metrics read of what an engine stands on: database, pools, wallet, backlog, its own tasks."""
 
 import asyncio
 import time
@@ -74,12 +74,6 @@ def read_surroundings(
         yield Reading("database_pool_connections", "Connections that are open.", size, label)
         yield Reading("database_pool_in_use", "Connections in use.", size - pool.get_idle_size(), label)
         yield Reading("database_pool_max", "Connections there may be.", pool.get_max_size(), label)
-
-
-def read_redis(condition: str) -> Iterator[Reading]:
-    """Redis, if it is used."""
-    if condition != "not used":
-        yield Reading("redis_up", "1 while Redis counts rate limits, 0 while this process does.", condition == "ok")
 
 
 def read_wallet(breaker: Breaker | None) -> Iterator[Reading]:

@@ -30,7 +30,7 @@ async def test_a_pair_is_placed_shown_and_cancelled(face: Face) -> None:
     joined, _, seller = await two(face)
     names = {"listClientOrderId": "list-1", "aboveClientOrderId": "up", "belowClientOrderId": "down"}
     placed = await seller.good("POST", f"{LIST}/oco", symbol=joined, **LEGS, **names)
-    number, stop, limit = placed["orderListId"], *placed["orderReports"]
+    number, (stop, limit) = placed["orderListId"], placed["orderReports"]
     assert {name: placed[name] for name in list(placed)[1:5]} == {
         "contingencyType": "OCO", "listStatusType": "EXEC_STARTED", "listOrderStatus": "EXECUTING",
         "listClientOrderId": "list-1",

@@ -23,6 +23,8 @@ ALERTMANAGER: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
 
 #: Of Prometheus itself.
 BUILT_IN: Final = {"up", "ALERTS"}
+#: Of RabbitMQ's own exporter.
+OF_RABBITMQ: Final = {"rabbitmq_global_messages_dead_lettered_maxlen_total"}
 #: Words of PromQL, and labels, which are no metrics.
 WORDS: Final = {
     "sum", "max", "min", "by", "le", "rate", "increase", "deriv", "count", "or", "and", "histogram_quantile",
@@ -59,8 +61,8 @@ def metrics_of(expression: str) -> set[str]:
 
 def known() -> set[str]:
     """What an engine exports, by the page that a test holds against a running one."""
-    names = set(BUILT_IN)
-    for name, (kind, _) in documented(of_wallet_service=False).items():
+    names = BUILT_IN | OF_RABBITMQ
+    for name, (kind, _) in (documented(of_wallet_service=False) | documented(of_wallet_service=True)).items():
         names |= {name} if kind != "histogram" else {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
     return names
 

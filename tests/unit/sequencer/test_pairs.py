@@ -33,7 +33,7 @@ def pair_of(user_id: str, side: Side, limit: str, stop: str, stop_limit: str | N
         | terms | more
     )  # fmt: skip
     kind = OrderType.STOP if stop_limit is None else OrderType.STOP_LIMIT
-    prices = {"stop_price": parse_units(stop), "price": parse_units(stop_limit or "0")}
+    prices: dict[str, Any] = {"stop_price": parse_units(stop), "price": parse_units(stop_limit or "0")}
     more.pop("post_only", None)
     other = PlaceOrder(type=kind, client_order_id=names[1], **prices, **terms, **more)
     return PlacePair(legs=(one, other), client_pair_id="mine")

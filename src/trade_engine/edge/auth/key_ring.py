@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from trade_engine.domain.errors import Unavailable
-from trade_engine.storage.api_keys import ApiKey, ApiKeyStore, SecretUnreadableError
+from trade_engine.storage.api_keys import ApiKey, ApiKeyStore
 from trade_engine.storage.errors import DATABASE_ERRORS
+from trade_engine.storage.sealing import SecretUnreadableError
 
 log = structlog.get_logger(__name__)
 
