@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from decimal import Decimal as D  # noqa: N817 - it is all over the page
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
 from tests.e2e.binance.conftest import Face, Key
 from tests.e2e.binance.socket import Socket, socket
+from tests.e2e.binance.test_private_keys import pem, register, signs
 from tests.e2e.binance.test_streams import port
 from trade_engine.edge.settings import LimitSettings, RateLimit
 
@@ -171,6 +174,23 @@ async def test_sessions(face: Face) -> None:
         assert await good(link, None, "session.subscriptions") == []
         await link.until(lambda: ended(link))
         assert await refused(link, "account.status", {"timestamp": me.now_ms()}) == (400, -1102)
+
+
+async def test_who_logs_on_with_a_private_key_signs_nothing_more(face: Face) -> None:
+    _, joined = face.market()
+    private = ed25519.Ed25519PrivateKey.generate()
+    _, me = await register(face, pem(private), USDT="100000")
+    me.private = signs(private)
+    async with socket(port(face), PATH) as link:
+        assert (await good(link, me, "session.logon"))["apiKey"] == me.key_id
+        limit = {"symbol": joined, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1"}
+        placed = await good(link, None, "order.place", price="100", timestamp=me.now_ms(), **limit)
+        replace = {"cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrderId": placed["orderId"]} | limit
+        done = await good(link, None, "order.cancelReplace", price="101", timestamp=me.now_ms(), **replace)
+        assert (done["cancelResult"], done["newOrderResult"]) == ("SUCCESS", "SUCCESS")
+        again = await link.ask("order.cancelReplace", replace | {"price": "102", "timestamp": me.now_ms()})
+        assert (again["status"], again["error"]["code"]) == (400, -2022)
+        assert again["error"]["data"]["cancelResult"] == "FAILURE"
 
 
 async def test_streams_of_several_users_on_one_connection(face: Face) -> None:
