@@ -16,6 +16,7 @@ import msgspec
 
 from trade_engine.bench.http_load import HttpConnection, LoadError, build_request, connect
 from trade_engine.bench.own_server import RATE_LIMIT, funded_tokens, own_config
+from trade_engine.bench.spent import CostMeter, Spent
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import jwt_secret
 
@@ -194,27 +195,51 @@ def summarise(tally: Tally, took: float, echo: Tally, echo_took: float) -> dict[
     }
 
 
+def summarise_spent(before: Spent, after: Spent, requests: int, took: float) -> dict[str, Any]:
+    """What a request cost, by who paid: microseconds of CPU time, batches, flushes."""
+    each = max(requests, 1)
+    batches = after.batches - before.batches
+    return {
+        "server_cpu_us": round((after.server_us - before.server_us) / each, 1),
+        "postgres_cpu_us": round((after.postgres_us - before.postgres_us) / each, 1),
+        "generator_cpu_us": round((after.generator_us - before.generator_us) / each, 1),
+        "fsyncs_per_s": round((after.flushes - before.flushes) / took, 1),
+        "batch_mean": round(requests / max(batches, 1), 1),
+        "settled": after.settled - before.settled,
+    }
+
+
 async def measure_orders(
-    data_dir: Path, port: int, seconds: float, connections: int, users: int, seed: int
+    data_dir: Path, server: tuple[int, int], seconds: float, connections: int, users: int, seed: int
 ) -> dict[str, Any]:
-    """Durable orders on the server at ``port``, then its echo route: the figures."""
+    """Durable orders on the server (its port and process id), then its echo route: the figures."""
     config = own_config()
     secret = jwt_secret(config, data_dir)
+    port, pid = server
     async with attached_url(config, data_dir) as url:
         flow = OrderFlow(await funded_tokens(url, secret, users), seed)
         await run_load("127.0.0.1", port, flow, connections=connections, seconds=min(1.0, seconds / 4))
         connection = await asyncpg.connect(url)
         try:
+            meter = CostMeter(pid, connection)
+            await meter.drain()
             rows_before = await connection.fetchval("SELECT count(*) FROM orders")
+            before = await meter.read()
             tally, took = await run_load("127.0.0.1", port, flow, connections=connections, seconds=seconds)
+            # What settlement has left behind is part of what the orders cost, and would disturb the echo.
+            drained = await meter.drain()
+            between = await meter.read()
             rows = await connection.fetchval("SELECT count(*) FROM orders") - rows_before
+            await asyncio.sleep(1.0)
+            quiet = await meter.read()
+            echo, echo_took = await run_load(
+                "127.0.0.1", port, flow, connections=connections, seconds=min(5.0, seconds), echo=True
+            )
+            after = await meter.read()
         finally:
             await connection.close()
-        await asyncio.sleep(1.0)
-        echo, echo_took = await run_load(
-            "127.0.0.1", port, flow, connections=connections, seconds=min(5.0, seconds), echo=True
-        )
-    figures = summarise(tally, took, echo, echo_took)
+    figures = summarise(tally, took, echo, echo_took) | summarise_spent(before, between, tally.requests, took)
+    figures["echo_cpu_us"] = round((after.server_us - quiet.server_us) / max(echo.requests, 1), 1)
     if rows != tally.orders + tally.rejected:
         figures["errors"] += abs(rows - tally.orders - tally.rejected)
-    return figures | {"rows_in_table": rows, "rate_limit": RATE_LIMIT}
+    return figures | {"drained": drained, "rows_in_table": rows, "rate_limit": RATE_LIMIT}

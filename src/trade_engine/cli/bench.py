@@ -57,8 +57,8 @@ def orders_command(
             load = f"{connections} connections, {users} users, seed {seed}, {pairs} pairs of {seconds:g} s each"
             show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
             return
-        with running_server(data_dir) as port, progress(f"{connections} connections for {seconds:g} s"):
-            figures = uvloop.run(measure_orders(data_dir, port, seconds, connections, users, seed))
+        with running_process(data_dir) as server, progress(f"{connections} connections for {seconds:g} s"):
+            figures = uvloop.run(measure_orders(data_dir, server, seconds, connections, users, seed))
     load = f"{connections} connections, {users} users, seed {seed}, {seconds:g} s; server and database on this machine"
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
 

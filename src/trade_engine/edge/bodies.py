@@ -100,6 +100,8 @@ FIELD_CODES = {
     "quote_amount": "INVALID_QUOTE_AMOUNT",
     "expires_at": "INVALID_EXPIRY",
     "legs": "INVALID_PAIR",
+    "order_ids": "INVALID_BATCH",
+    "timeout_s": "INVALID_TIMEOUT",
     "client_pair_id": "INVALID_PAIR",
 }
 

@@ -79,6 +79,7 @@ CODES: Final[dict[str, Meaning]] = {
     "CONFIG_INVALID": Meaning(400, "the configuration is wrong; nothing was changed"),
     "INVALID_REASON": Meaning(400, "the reason is missing or too long"),
     "INVALID_CLIENT_ORDER_ID": Meaning(400, "the client order id is not 1 to 100 printable characters"),
+    "INVALID_TIMEOUT": Meaning(400, "timeout_s is not 0 to 86400 seconds"),
     "INVALID_PAIR": Meaning(400, "the two orders make no pair of which one cancels the other"),
     "INVALID_BATCH": Meaning(400, "the batch has no orders, or more than pass at once"),
     "INVALID_MARKET": Meaning(400, "a term of the market is wrong, or contradicts another"),

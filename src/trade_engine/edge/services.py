@@ -8,6 +8,7 @@ from trade_engine.edge.auth.tokens import TokenVerifier
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.balances import Balances, Pending
 from trade_engine.edge.caller import Callers
+from trade_engine.edge.cancel_timers import CancelTimers
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.markets import Markets
 from trade_engine.edge.meter import Access, Meter, NoMeter
@@ -63,3 +64,4 @@ class Services:
         self.desk = Desk(trading, self.markets, queries, limits, self.meter)
         self.balances = Balances(wallet, pending)
         self.listen_keys = ListenKeys()
+        self.cancel_timers = CancelTimers(backoffice.pool, self.desk)

@@ -177,7 +177,7 @@ class TradeEngine:
 
     def _start_wallet_and_settlement(self) -> None:
         settlement = self.config.settlement
-        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called)
+        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called, flush_later=True)
         self._stack.push_async_callback(self.wallet.aclose)
         self.settlement = SettlementWorker(
             self.pool,
@@ -334,6 +334,7 @@ class TradeEngine:
         self.app = create_app(services)
         if services.settings.binance:
             self.app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), self.app)
+        self._run("cancel timers", services.cancel_timers.keep_running)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
         for server in (self.api, self.websocket):

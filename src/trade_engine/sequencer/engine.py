@@ -18,6 +18,7 @@ from trade_engine.sequencer.admission import DAY_US, Admission
 from trade_engine.sequencer.amending import Amender
 from trade_engine.sequencer.candle_store import CandleStore
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.ended_orders import EndedOrders
 from trade_engine.sequencer.failpoints import Failpoints
 from trade_engine.sequencer.fence import raise_fence
 from trade_engine.sequencer.memory import Memory
@@ -140,9 +141,13 @@ class Engine:
             every_s=settings.sweep_every_s,
             again_s=settings.sweep_again_s,
         )
-        self.trading = EngineTrading(self.sequencer, self.admission, self.amender, store, clock, limits.answer_within_s)
+        ended = EndedOrders()
+        self.trading = EngineTrading(
+            self.sequencer, self.admission, self.amender, store, clock, limits.answer_within_s, ended
+        )
         self.operations = EngineOperations(self.sequencer, store, self.reader, unwell)
         self.publisher.add("market data", self.reader)
+        self.publisher.add("ended orders", ended)
         self.publisher.add("sweep", self.sweep)
 
     async def start(self, run: RunTask) -> None:

@@ -10,6 +10,7 @@ from trade_engine.domain.orders import Order, PlaceOrder, PlacePair, pair_of
 from trade_engine.sequencer.admission import Admission, AlreadyPlaced
 from trade_engine.sequencer.amending import Amender, amended_or_refused, not_amendable
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.ended_orders import EndedOrders
 from trade_engine.sequencer.engine_request import CancelAllRequest, CancelRequest
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.ports import Amendment, Placed, PlacedPair
@@ -24,6 +25,7 @@ class EngineTrading:
 
     Args:
         answer_within_s: a mass cancel, which takes many commits, has so long.
+        ended: looked at before the database is asked.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class EngineTrading:
         store: Store,
         clock: Clock,
         answer_within_s: float,
+        ended: EndedOrders,
     ) -> None:
         self._sequencer = sequencer
         self._admission = admission
@@ -41,6 +44,7 @@ class EngineTrading:
         self._store = store
         self._clock = clock
         self._answer_within_s = answer_within_s
+        self._ended = ended
 
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order."""
@@ -164,7 +168,7 @@ class EngineTrading:
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order."""
-        order = await self._stored(order_id)
+        order = self._ended.find(order_id) or await self._stored(order_id)
         if order is None or (user_id is not None and order.user_id != user_id):
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order

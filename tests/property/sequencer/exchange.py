@@ -16,9 +16,9 @@ from trade_engine.domain.rules import check_cost, check_order
 from trade_engine.matching.books import BookKind, new_book
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.matching.protocol import Resting
-from trade_engine.sequencer.admission import new_order
 from trade_engine.sequencer.amending import check_amendment, extra_funds, notional_limit
 from trade_engine.sequencer.bookkeeping import Bookkeeper, Changes, LiveOrders, WalletInstruction
+from trade_engine.sequencer.new_order import new_order
 from trade_engine.sequencer.ports import Amendment
 from trade_engine.sequencer.resting import resting_of
 

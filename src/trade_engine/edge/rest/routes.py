@@ -74,6 +74,17 @@ ROUTES: Final = (
         answer=list[batch.BatchResult], body=batch.BatchBody, codes=("INVALID_BATCH",), scope=TRADE,
     ),
     Route(
+        "batch_cancel_batch", "orders",
+        "POST", f"{_V1}/orders/cancel-batch", batch.cancel_batch, TRADER, ORDERS, batch.count_ids,
+        answer=list[batch.BatchResult], body=batch.CancelBatchBody, codes=("INVALID_BATCH",), scope=TRADE,
+    ),
+    Route(
+        "orders_cancel_after", "orders",
+        "POST", f"{_V1}/orders/cancel-after", orders.cancel_after, TRADER, ORDERS,
+        answer=orders.CancelAfterView, body=orders.CancelAfterBody,
+        codes=("INVALID_TIMEOUT", "INVALID_SYMBOL", *_STORED), scope=TRADE,
+    ),
+    Route(
         "orders_place_pair", "orders",
         "POST", f"{_V1}/order-pairs", orders.place_pair, TRADER, ORDERS, lambda _: 2,
         answer=PairView, body=PairBody, codes=("INVALID_PAIR", "STOP_PRICE_REACHED", *_PLACE), status=201, also=(200,),

@@ -6,9 +6,10 @@ passes.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -147,7 +148,27 @@ _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_next_low": attrgetter("remembered.next_low"),
 }
 
+#: What the functions call their parameters, and their types.
+_SIGNATURES: Final = """
+    SELECT proname, name, type::REGTYPE::TEXT FROM pg_proc, unnest(proargnames, proargtypes::OID[]) AS a (name, type)
+    WHERE pg_proc.oid IN ('commit_batch'::REGPROC, 'free_client_ids'::REGPROC, 'note_pairs'::REGPROC)
+        AND type IS NOT NULL"""
+#: What neither numbers nor words have in them.
+_MORE: Final = re.compile(r"[^A-Za-z0-9_,-]").search
+
 _Item = TypeVar("_Item")
+
+
+class _Statement(NamedTuple):
+    """What writes a batch, prepared, and which of its parameters are arrays that it wants as text."""
+
+    prepared: Any
+    as_text: Sequence[bool]
+
+    def values(self, calls: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+        """The arguments of all calls, as it wants them."""
+        arguments = (value for of in calls.values() for value in of.values())
+        return [array_text(value) if flag else value for value, flag in zip(arguments, self.as_text, strict=True)]
 
 
 class Writer:
@@ -167,7 +188,7 @@ class Writer:
         self._lease_ms = recovery_lease_ms(lease_s)
         self._connection: Connection | None = None
         #: By the functions that they call.
-        self._statements: dict[tuple[str, ...], Any] = {}
+        self._statements: dict[tuple[str, ...], _Statement] = {}
         #: Whether a commit was tried under this epoch.
         self._used = False
         self.epoch = 0
@@ -248,10 +269,9 @@ class Writer:
             calls = _calls(self.epoch, batch)
             statement = self._statements.get(tuple(calls))
             if statement is None:
-                statement = await self._connection.prepare(_text_of(calls), timeout=self._timeout_s)
+                statement = await self._prepare(self._connection, calls)
                 self._statements[tuple(calls)] = statement
-            values = [value for arguments in calls.values() for value in arguments.values()]
-            await statement.fetchrow(*values, timeout=self._timeout_s)
+            await statement.prepared.fetchrow(*statement.values(calls), timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code == "TE001":
@@ -266,6 +286,23 @@ class Writer:
         except Exception as error:
             # Lost connections, time-outs, and whatever else the driver raises when its connection ends under it.
             raise CommitUnknown(repr(error)) from error
+
+    async def _prepare(self, connection: Connection, calls: Mapping[str, Iterable[str]]) -> "_Statement":
+        """One statement, which is one transaction; its functions are called in the order in which they stand.
+
+        Arrays but those of texts travel as one text: the driver would look at each element of each.
+        """
+        types = {(row[0], row[1]): row[2] for row in await connection.fetch(_SIGNATURES, timeout=self._timeout_s)}
+        numbers, texts, as_text = itertools.count(1), [], []
+        for name, names in calls.items():
+            given = []
+            for each in names:
+                type_ = types[name, each]
+                as_text.append(type_.endswith("[]") and type_ != "text[]")
+                given.append(f"{each} => ${next(numbers)}" + (f"::TEXT::{type_}" if as_text[-1] else ""))
+            texts.append(f"{name}({', '.join(given)})")
+        prepared = await connection.prepare(f"SELECT {', '.join(texts)}", timeout=self._timeout_s)
+        return _Statement(prepared, as_text)
 
     async def close(self) -> None:
         """Let the connection go; a second call does nothing."""
@@ -286,11 +323,16 @@ def _calls(epoch: int, batch: CommittedBatch) -> dict[str, dict[str, Any]]:
     return calls
 
 
-def _text_of(calls: Mapping[str, Iterable[str]]) -> str:
-    """One statement, which is one transaction; its functions are called in the order in which they stand."""
-    numbers = itertools.count(1)
-    texts = [f"{name}({', '.join(f'{argument} => ${next(numbers)}' for argument in of)})" for name, of in calls.items()]
-    return f"SELECT {', '.join(texts)}"
+def array_text(values: Sequence[Any]) -> str:
+    """An array of numbers, truth values, ids or names of an enumeration, as PostgreSQL reads it; None is NULL.
+
+    Raises:
+        ValueError: an element has more to it than that.
+    """
+    text = ",".join(["NULL" if value is None else str(value) for value in values])
+    if _MORE(text) is not None or text.count(",") != max(len(values) - 1, 0):
+        raise ValueError("neither numbers nor words")
+    return f"{{{text}}}"
 
 
 def commit_arguments(epoch: int, batch: CommittedBatch) -> dict[str, Any]:

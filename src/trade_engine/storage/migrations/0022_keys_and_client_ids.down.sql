@@ -1,3 +1,4 @@
+DROP TABLE cancel_timers;
 DROP FUNCTION free_client_ids(UUID[], TEXT[]);
 DELETE FROM api_keys WHERE secret IS NULL;
 ALTER TABLE api_keys

@@ -14,3 +14,13 @@ CREATE FUNCTION free_client_ids(f_user UUID[], f_client TEXT[]) RETURNS VOID LAN
     WHERE c.user_id = f.user_id AND c.client_order_id = f.client_order_id
         AND NOT EXISTS (SELECT FROM orders o WHERE o.order_id = c.order_id AND o.is_open)
 $$;
+
+-- Dead-man's switches: whose orders are cancelled if he gives no sign of life by then.
+CREATE TABLE cancel_timers (
+    user_id UUID NOT NULL,
+    -- 0: of all markets.
+    market_id INTEGER NOT NULL,
+    due_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (user_id, market_id)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE cancel_timers IS 'orders of users who asked for it are cancelled at due_at, unless they put it off';

@@ -29,6 +29,8 @@ OPERATION_IDS = {
     "DELETE /api/v1/orders": "orders_cancel_all",
     "GET /api/v1/orders": "orders_list_orders",
     "POST /api/v1/orders/batch": "batch_place_batch",
+    "POST /api/v1/orders/cancel-batch": "batch_cancel_batch",
+    "POST /api/v1/orders/cancel-after": "orders_cancel_after",
     "POST /api/v1/order-pairs": "orders_place_pair",
     "GET /api/v1/order-pairs/{order_id}": "orders_get_pair",
     "DELETE /api/v1/orders/{order_id}": "orders_cancel",

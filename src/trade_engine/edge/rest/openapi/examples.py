@@ -17,6 +17,10 @@ _REASON: Final = {"reason": "asked for by the customer"}
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "PlaceBody": {"limit": _LIMIT, "market": _MARKET, "stop": _STOP},
     "BatchBody": {"two orders": {"orders": [_LIMIT, _MARKET]}},
+    "CancelBatchBody": {
+        "two orders": {"order_ids": ["018c4b6e-7c00-7000-8000-000000000001", "client:a-1"]},
+    },
+    "CancelAfterBody": {"a minute": {"timeout_s": 60}, "not any more": {"timeout_s": 0}},
     "PairBody": {
         "take profit or stop loss": {
             "symbol": "BTC/USDT", "side": "SELL", "quantity": "0.01",
