@@ -113,9 +113,10 @@ bench: install ## Measure the core and the whole path
 	@$(BIN)/trade-engine bench core
 	@$(BIN)/trade-engine bench orders --seconds 20
 
-fault: install-dev ## Mistreat engine, wallet and RabbitMQ under load, and account for all (FAULT_ARGS= RABBIT_ARGS=)
+fault: install-dev ## Mistreat engine, wallet, RabbitMQ, Redis under load, account for all (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS=)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.rabbit $(RABBIT_ARGS)
+	@PYTHONPATH=. $(BIN)/python -m tests.fault.redis $(REDIS_ARGS)
 
 bystander: install ## Trade a little beside each attack of strangers and customers, and print how long that takes
 	@$(BIN)/trade-engine bench bystander $(BYSTANDER_ARGS)

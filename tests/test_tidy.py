@@ -51,7 +51,6 @@ KEPT: Final = {
     "Acceptor.wait_closed": "uvicorn ends what listens for it as it ends a server of asyncio",
     "Failpoints.disarm": "a drill ends what it began",
     "Book.orders_at": "what a book shows of itself, for the tests of both books",
-    "Book.dump": "the snapshot that load reads",
     "MemoryStore.plan": "what tests and simulation have go wrong",
     "MemoryStore.go_on": "as MemoryStore.plan",
     "MemoryStore.seize": "as MemoryStore.plan",

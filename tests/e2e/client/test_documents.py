@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.harness.tools import tool
 
 ADDRESS = "127.0.0.1:8080"
 FIRST_ORDER = ROOT / "docs" / "trader" / "first-order.md"
@@ -93,16 +93,6 @@ async def demo(database_url: str, tmp_path: Path) -> AsyncIterator[Demo]:
         yield running
     finally:
         await running.stop()
-
-
-def tool(name: str) -> str:
-    """Where a program is; without it the test is skipped, except in CI."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            raise FileNotFoundError(name)
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 async def test_first_order_with_curl_and_the_command_line(demo: Demo) -> None:
