@@ -182,8 +182,10 @@ def _out_of_order(ear: Ear) -> int:
             continue
         if heard.type == "trade.executed":
             executed.add(body["trade_id"])
-        place = (body["sequence"], body["index"])
-        wrong += place <= last.get(body["symbol"], (0, 0))
+        place, before = (body["sequence"], body["index"]), last.get(body["symbol"], (0, 0))
+        if place <= before:
+            wrong += 1
+            print(f"{heard.message_id} after {before}, redelivered {heard.redelivered}", file=sys.stderr)
         last[body["symbol"]] = place
     return wrong
 
