@@ -99,7 +99,7 @@ async def test_the_clock_is_watched_on(pool: Any) -> None:
 
 
 async def test_api_keys_are_unavailable_and_their_use_is_noted_later(pool: Any) -> None:
-    ring = KeyRing(ApiKeyStore(pool, b"k" * 32))
+    ring = KeyRing(ApiKeyStore(pool, lambda: [b"k" * 32]))
     with pytest.raises(Unavailable, match="the database does not answer"):
         await ring.find("tek_1")
     ring.used("tek_1", 1)
