@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance format bench clean deploy-check
+	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ deploy-check: install-dev ## Check every file in deploy/ with its own program, a
 
 conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story
 	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run
+
+docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
+	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
