@@ -14,6 +14,7 @@ from trade_engine.cli.lazy import LazyCommand, LazyGroup
 COMMANDS: Final = (
     LazyCommand("api-key", "trade_engine.cli.api_key:api_key", "Make, list and revoke API keys."),
     LazyCommand("asyncapi", "trade_engine.cli.asyncapi:asyncapi", "Print the AsyncAPI document of the WebSocket."),
+    LazyCommand("backup", "trade_engine.cli.backup:backup", "Write the whole engine to FOLDER, beside its work."),
     LazyCommand(
         "balances",
         "trade_engine.cli.balances:balances",
@@ -24,6 +25,11 @@ COMMANDS: Final = (
         "book",
         "trade_engine.cli.book:book",
         "Show the book of SYMBOL as it changes: a table on a terminal, else a line a change.",
+    ),
+    LazyCommand(
+        "cache",
+        "trade_engine.cli.cache:cache",
+        "Show what the engine keeps of a market in Redis, and check that server.",
     ),
     LazyCommand("clock", "trade_engine.cli.clock:clock", "Say that the machine's clock is right although it jumped."),
     LazyCommand("config", "trade_engine.cli.config:config", "Show and check the configuration."),
@@ -60,7 +66,9 @@ COMMANDS: Final = (
         "trade_engine.cli.replay:replay",
         "Replay COMMANDS (JSON lines, gzip or plain) and count how many of its trades come out in order.",
     ),
+    LazyCommand("restore", "trade_engine.cli.backup:restore", "Make an engine from BACKUP, verified at the end."),
     LazyCommand("serve", "trade_engine.cli.serve:serve", "Run the engine until SIGINT or SIGTERM."),
+    LazyCommand("status", "trade_engine.cli.status:status", "Show how a running engine is, live or once."),
     LazyCommand(
         "token",
         "trade_engine.cli.token:token",
@@ -76,6 +84,11 @@ COMMANDS: Final = (
         "wallet",
         "trade_engine.cli.wallet:wallet_command",
         "Run the wallet service until SIGINT or SIGTERM; or, by a command, look after the wallet.",
+    ),
+    LazyCommand(
+        "webhooks",
+        "trade_engine.cli.webhooks:webhooks",
+        "Register and look after the endpoints that events are sent to.",
     ),
 )
 

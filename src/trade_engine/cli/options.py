@@ -6,14 +6,13 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import asyncpg
 import click
 
 from trade_engine.bench.errors import BenchError
 from trade_engine.config import Config, ConfigError, Loaded, load
 from trade_engine.demo.users import DemoRefused
 from trade_engine.domain.errors import EngineError
-from trade_engine.storage.errors import StorageError
+from trade_engine.storage.errors import DATABASE_ERRORS, StorageError
 from trade_engine.wallet.port import WalletUnavailable
 
 P = ParamSpec("P")
@@ -85,5 +84,5 @@ class explained:  # noqa: N801 - reads as a statement
             raise click.ClickException(f"{error.code}: {error.message}") from error
         if isinstance(error, BenchError | ConfigError | DemoRefused | StorageError | WalletUnavailable):
             raise click.ClickException(str(error)) from error
-        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+        if isinstance(error, DATABASE_ERRORS):
             raise click.ClickException(f"{type(error).__name__}: {error}") from error

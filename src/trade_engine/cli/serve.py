@@ -14,6 +14,8 @@ import uvloop
 
 from trade_engine.cli.log_lines import begin_log, fail, logged
 from trade_engine.cli.options import config_option, configured, data_dir_option, explained
+from trade_engine.cli.service import run_service
+from trade_engine.cli.wallet import serve_wallet
 from trade_engine.config import Loaded
 from trade_engine.demo.users import PEOPLE, fund, require_loopback, require_own_database, user_id_of
 from trade_engine.ops.supervisor import Supervisor
@@ -34,6 +36,13 @@ class Demo(NamedTuple):
 
 
 @click.command()
+@click.option(
+    "--role",
+    type=click.Choice(("all", "wallet", "notify")),
+    default="all",
+    show_default=True,
+    help="What this process does: everything, the wallet service, or sending webhooks.",
+)
 @click.option("--demo", is_flag=True, help="Fund the users alice and bob, let the markets live, print a first request.")
 @click.option("--demo-quiet", is_flag=True, help="With --demo: nobody trades but you.")
 @click.option(
@@ -62,6 +71,7 @@ def serve(
     port: int | None,
     websocket_port: int | None,
     failpoints: str,
+    role: str,
     demo_flow: Path | None,
     demo_seed: int,
     *,
@@ -73,6 +83,11 @@ def serve(
 
     While another engine writes to the same database it stands by; superseded by another, it ends with status 75.
     """
+    if role != "all":
+        if demo or take_over or websocket_port is not None:
+            raise click.UsageError(f"--demo, --take-over and --websocket-port are not for --role {role}")
+        _serve_role(role, config_file, data_dir, host, port)
+        return
     if not demo and (demo_quiet or demo_flow is not None):
         raise click.UsageError("--demo-quiet and --demo-flow go with --demo")
     if demo_quiet and demo_flow is not None:
@@ -91,6 +106,18 @@ def serve(
             config, data_dir, Failpoints(failpoints), take_over=take_over, reread=lambda: read().config
         )
         uvloop.run(_serve(engine, wanted))
+
+
+def _serve_role(role: str, config_file: Path | None, data_dir: Path, host: str | None, port: int | None) -> None:
+    """Run a role that is a service of its own until SIGINT or SIGTERM."""
+    with logged(), explained():
+        if role == "wallet":
+            serve_wallet(configured(config_file, wallet__host=host, wallet__port=port), data_dir)
+            return
+        from trade_engine.roles.notify import NotifyService
+
+        config = begin_log(configured(config_file, webhooks__host=host, webhooks__port=port), role)
+        uvloop.run(run_service(NotifyService(config, data_dir), "Notification", config.webhooks.host))
 
 
 def _recorded_prices(file: Path | None) -> list[int]:
@@ -128,10 +155,20 @@ async def _serve(engine: TradeEngine, demo: Demo | None) -> None:
         log.info("stopping")
     finally:
         with contextlib.suppress(asyncio.CancelledError):
-            await engine.stop()
+            await _stop(engine)
         _exit_if_it_had_to_end(engine.supervisor)
     if started and engine.sequencer.trouble:
         raise click.ClickException(engine.sequencer.trouble)
+
+
+async def _stop(engine: TradeEngine) -> None:
+    """Stop it in time: a step that hangs is passed over, which loses nothing that is committed."""
+    within_s = engine.config.server.shutdown_timeout_s
+    try:
+        async with asyncio.timeout(within_s):
+            await engine.stop()
+    except TimeoutError:
+        engine.supervisor.end_engine(f"the stop took longer than server.shutdown_timeout_s ({within_s:g})")
 
 
 @contextlib.asynccontextmanager

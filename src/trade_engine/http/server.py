@@ -108,9 +108,27 @@ class ApiServer:
         # The first is read when the server starts, the other by those who connect later.
         self._server.config.ws = self._server.config.ws_protocol_class = cast("Any", streams)
 
-    async def stop(self) -> None:
-        """Take no more requests, let running ones end, close."""
+    @property
+    def under_way(self) -> int:
+        """How many requests are being answered."""
+        return len(self._server.server_state.tasks)
+
+    def cut_off(self) -> None:
+        """Close every HTTP connection now, whatever is under way there."""
+        for connection in list(self._server.server_state.connections):
+            # A WebSocket's is cut off by its own clock.
+            if isinstance(connection, BoundedHttp):
+                connection.transport.abort()
+
+    async def stop(self, within_s: float | None = None) -> None:
+        """Take no more requests, let running ones end, close.
+
+        Args:
+            within_s: how long they may take, instead of the settings' time; then they are cut off.
+        """
         if self._task is not None:
+            if within_s is not None:
+                self._server.config.timeout_graceful_shutdown = cast("Any", within_s)
             self._server.should_exit = True
             await self._task
         if self._socket is not None:

@@ -22,6 +22,8 @@ from trade_engine.wallet.port import Outcome, Release, SettleTrade, Wallet, Wall
 log = structlog.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
+#: How often a stop looks whether everything is settled.
+_DRAIN_LOOK_S = 0.02
 _NO_TRADE = Outcome("TRADE_NOT_FOUND", message="the instruction's trade is not there")
 
 
@@ -145,6 +147,20 @@ class SettlementWorker:
     async def resume(self) -> None:
         """Go on after ``pause``."""
         self._going.set()
+
+    async def drain(self) -> bool:
+        """Wait until nothing is left that can be carried out now; what waits for its next attempt is left.
+
+        Returns:
+            False: something is away, or the worker is paused, and nobody knows for how long.
+        """
+        outages = self.counts.outages
+        while self._in_hand or await self._store.pending(0, 1):
+            if self.counts.outages > outages or not self._going.is_set() or self._stop.is_set():
+                return False
+            self._wake.set()
+            await asyncio.sleep(_DRAIN_LOOK_S)
+        return True
 
     def stop(self) -> None:
         """Let ``run`` end: after the batch in hand, or at once if that waits for an outage to end."""

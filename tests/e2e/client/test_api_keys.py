@@ -1,9 +1,13 @@
 """A client with an API key: requests and the stream's login are signed, scopes hold, a revoked key is out at once."""
 
 import asyncio
+import os
+import sys
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.e2e.client.conftest import address, opened
 from tests.e2e.venue import Trader, Venue
@@ -69,3 +73,33 @@ async def test_the_connections_of_a_revoked_key_are_closed(venue: Venue, monkeyp
                 for connection in list(venue.running.streams._connections)
             ):
                 await asyncio.sleep(0.05)
+
+
+async def test_the_key_that_encrypts_secrets_changes_and_nobody_notices(venue: Venue) -> None:
+    trader = await venue.trader(USDT="1000")
+    _, login = await key_of(trader, "read")
+    running = venue.running
+    file = running.data_dir / "api-keys.secret"
+    before = file.read_text()
+    environment = os.environ | {"TRADE_ENGINE__DATABASE__URL": running.database_url}
+    async with AsyncClient(address(venue), **login, retry=QUICK) as client:
+        await client.balances()
+        rotating = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "trade_engine.cli", "api-key", "rotate", "--reason", "yearly",
+            "--data-dir", str(running.data_dir), env=environment,
+        )  # fmt: skip
+        while rotating.returncode is None:
+            await client.balances()
+            await asyncio.sleep(0.05)
+        assert await rotating.wait() == 0
+        assert file.read_text() != before
+        await asyncio.sleep(1.1)
+        await client.balances()
+    _, login = await key_of(trader, "read")
+    async with AsyncClient(address(venue), **login, retry=QUICK) as client:
+        await client.balances()
+    secrets = await running.pool.fetch("SELECT key_id, secret FROM api_keys")
+    old = AESGCM(bytes.fromhex(before.strip()))
+    for row in secrets:
+        with pytest.raises(InvalidTag):
+            old.decrypt(row["secret"][:12], row["secret"][12:], row["key_id"].encode())

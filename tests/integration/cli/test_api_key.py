@@ -49,3 +49,23 @@ def test_a_token_is_signed_with_a_private_key(run: Any, tmp_path: Path) -> None:
     assert jwt.decode(token, private.public_key(), algorithms=["EdDSA"])["roles"] == ["trader"]
     assert "does not fit" in run(*words, "--algorithm", "RS256", exit_code=1)
     assert "--private-key-file" in run(*words, exit_code=2)
+
+
+def test_what_encrypts_secrets_is_changed_and_the_change_may_be_repeated(run: Any, tmp_path: Path) -> None:
+    user, file = str(uuid.uuid4()), tmp_path / "api-keys.secret"
+    run("api-key", "create", user, "--name", "bot")
+    before = file.read_text().strip()
+    assert run("api-key", "rotate", "--reason", "yearly") == {"encrypted_anew": 1, "keys": 1}
+    after = file.read_text().strip()
+    assert after != before
+    assert len(after) == 64
+    assert file.stat().st_mode & 0o777 == 0o600
+    # As after a change that was cut short: both keys are there, the secret is under the old one.
+    file.write_text(f"{'ab' * 32}\n{after}\n")
+    assert run("api-key", "rotate", "--reason", "again", "--keep-keys") == {"encrypted_anew": 1, "keys": 2}
+    file.write_text(f"{'ab' * 32}\n")
+    assert run("api-key", "rotate", "--reason", "again") == {"encrypted_anew": 1, "keys": 1}
+    file.write_text(f"{'cd' * 32}\n")
+    assert "under no key that is there" in run("api-key", "rotate", "--reason", "lost", exit_code=1)
+    file.write_text("not a key\n")
+    assert "64 hex digits" in run("api-key", "create", user, "--name", "bot", exit_code=1)

@@ -1,4 +1,4 @@
-"""What the ports lead to: a notice while the engine stands by or starts, then the API.
+"""What the ports lead to: a notice while the engine stands by or starts, then the API, and a notice while it stops.
 
 So that a process that only waits is seen to live, says why it is not ready, and answers every order with a 503.
 """
@@ -27,6 +27,11 @@ class Entrance:
 
     def show(self, why: str) -> None:
         """Say why there is none."""
+        self._why = why
+
+    def close(self, why: str) -> None:
+        """Let nobody in any more, and say why; who is in goes on."""
+        self.app = None
         self._why = why
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

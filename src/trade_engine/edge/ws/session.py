@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from trade_engine.domain.errors import EngineError, InvalidRequest
+from trade_engine.domain.errors import EngineError, InvalidRequest, Unavailable
 from trade_engine.edge import json_orders
 from trade_engine.edge.auth.tokens import TRADER, Principal
 from trade_engine.edge.caller import permit
@@ -42,6 +42,7 @@ from trade_engine.edge.ws.messages import failure_frame, response_frame
 from trade_engine.marketdata.intervals import INTERVALS
 
 NOT_JSON: Final = 4400
+STOPPING: Final = "the engine stops, nothing was done: come back"
 log = structlog.get_logger(__name__)
 
 MARKET_CHANNELS: Final = ("trades", "ticker", "candles", "depth", "book")
@@ -71,6 +72,8 @@ class SessionServer(Protocol):
     settings: StreamSettings
     hub: Hub
     accounts: Accounts
+    #: Set: the engine stops, and takes no more commands.
+    stopping: bool
     #: Seconds since 1970.
     now_s: Callable[[], float]
 
@@ -111,6 +114,19 @@ class Session:
         self._placed: set[str] = set()
         self._cancel_on_disconnect = False
 
+    @property
+    def principals(self) -> tuple[Principal, ...]:
+        """Whom it is logged in as."""
+        return () if self.principal is None else (self.principal,)
+
+    def opened(self) -> None:
+        """Nothing: a client speaks first."""
+
+    @property
+    def under_way(self) -> int:
+        """How many commands are being carried out."""
+        return len(self._running)
+
     def expired(self) -> bool:
         """Whether it had a login that has ended."""
         return self.principal is not None and self.principal.expires_s <= self._server.now_s()
@@ -133,6 +149,9 @@ class Session:
             if not verdict.allowed:
                 self._connection.send(failure_frame(op, command.id, RateLimited(verdict.retry_after_s)))
                 return
+        if self._server.stopping:
+            self._connection.send(failure_frame(op, command.id, Unavailable("ENGINE_UNAVAILABLE", STOPPING)))
+            return
         if isinstance(command, Unsubscribe | Subscribe | Ping | CancelOnDisconnect) and not self._reads(command):
             self._answer_at_once(op, command)
             return

