@@ -74,7 +74,7 @@ class PostgresWallet:
     ``reserve_timeout_s`` bounds ``reserve_many``, ``timeout_s`` all else, waiting for a connection included.
     ``fee_stripes`` (1 to 16): over how many fee accounts the calls of ``settle_many`` take turns.
     ``flush_later``: what is reserved, released or settled need not be on disk when the call returns, because whatever
-    is told of it waits for a later commit in the same database (ADR 30).  Deposits, withdrawals and the fence are.
+    is told of it waits for a later commit in the same database (ADR 25).  Deposits, withdrawals and the fence are.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How a webhook is signed: HMAC-SHA256 over id, time and body, as Standard Webhooks 1.0 has it (ADR 24).
+"""How a webhook is signed: HMAC-SHA256 over id, time and body, as Standard Webhooks 1.0 has it (ADR 22).
 
 The time is that of the attempt, so that a receiver can refuse what somebody kept and sends again.  While a secret is
 being changed there are two signatures, the new one first.
