@@ -15,6 +15,7 @@ from trade_engine.storage.embedded import EmbeddedPostgres, EmbeddedSettings
 from trade_engine.storage.embedded.postmaster import read_postmaster
 from trade_engine.storage.embedded.processes import end_processes, is_alive
 from trade_engine.storage.migrate import load_migrations, up
+from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.wallet.audit import PostgresLedger
 from trade_engine.wallet.port import Reserve
 
@@ -57,12 +58,13 @@ class Crashing:
     @contextlib.asynccontextmanager
     async def wallets(self) -> AsyncIterator[tuple[PostgresLedger, PostgresLedger, Any]]:
         """One beside the writer, one that waits for the disk, and their pool."""
-        async with asyncpg.create_pool(self.server.url, min_size=1, max_size=2) as pool:
-            yield (
-                PostgresLedger(pool, reserve_timeout_s=30, timeout_s=30, flush_later=True),
-                PostgresLedger(pool, reserve_timeout_s=30, timeout_s=30),
-                pool,
-            )
+        pool = await open_pool(self.server.url, PoolSettings(max_open=1))
+        yield (
+            PostgresLedger(pool, reserve_timeout_s=30, timeout_s=30, flush_later=True),
+            PostgresLedger(pool, reserve_timeout_s=30, timeout_s=30),
+            pool,
+        )
+        await close_pool(pool)
 
 
 @pytest.fixture
