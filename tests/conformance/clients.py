@@ -8,10 +8,18 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.conformance.stories import STORIES
+from tests.conformance.stream_stories import STREAM_STORIES
+
 HERE: Final = Path(__file__).resolve().parent
 VENVS: Final = HERE.parent.parent / "build" / "conformance"
 #: A story may take so long: some clients pace themselves.
 _STORY_S: Final = 120.0
+
+
+ORDERS: Final = "orders"
+STREAMS: Final = "streams"
+TOLD: Final = {ORDERS: STORIES, STREAMS: STREAM_STORIES}
 
 
 class Client(NamedTuple):
@@ -21,11 +29,18 @@ class Client(NamedTuple):
     #: As its package index has it; each package has a venv, because two install a module of one name.
     package: str
     version: str
+    #: Which stories it tells: of orders, of streams, or both.
+    tells: tuple[str, ...] = (ORDERS,)
 
     @property
     def venv(self) -> Path:
         """Where it is installed."""
         return VENVS / f"{self.package}-{self.version}"
+
+    @property
+    def stories(self) -> list[str]:
+        """The stories that it tells."""
+        return [name for kind in self.tells for name in TOLD[kind]]
 
 
 CLIENTS: Final = (
@@ -34,6 +49,9 @@ CLIENTS: Final = (
     Client("ccxt_async", "ccxt", "4.5.90"),
     Client("python_binance", "python-binance", "1.0.37"),
     Client("python_binance_async", "python-binance", "1.0.37"),
+    Client("ccxt_pro", "ccxt", "4.5.90", (ORDERS, STREAMS)),
+    Client("python_binance_ws", "python-binance", "1.0.37", (ORDERS, STREAMS)),
+    Client("binance_connector_ws", "binance-connector", "3.13.0", (STREAMS,)),
 )
 
 

@@ -20,7 +20,7 @@ def main() -> None:
     # What a client prints is not an answer.
     sys.stdout = sys.stderr
     adapter = importlib.import_module(f"adapters.{sys.argv[1]}")
-    stories = importlib.import_module("stories")
+    told = importlib.import_module("stories").STORIES | importlib.import_module("stream_stories").STREAM_STORIES
     for line in sys.stdin:
         cell = json.loads(line)
         failure = None
@@ -28,7 +28,7 @@ def main() -> None:
             me, other = (
                 adapter.Account(cell["url"], cell[who], cell["base"], cell["quote"]) for who in ("me", "other")
             )
-            stories.STORIES[cell["story"]](me, other)
+            told[cell["story"]](me, other)
         except Exception:  # noqa: BLE001 - whatever it is, it is this cell's
             failure = traceback.format_exc()
         answers.write(json.dumps({"story": cell["story"], "failure": failure}) + "\n")

@@ -4,11 +4,13 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from tests.conformance.clients import CLIENTS, Driver, install
-from tests.conformance.stories import STORIES
 from tests.conformance.venue import LiveVenue
 from tests.harness.postgres import TestServer
+
+CELLS: Final = sum(len(client.stories) for client in CLIENTS)
 
 
 def main() -> int:
@@ -19,7 +21,7 @@ def main() -> int:
     try:
         url = postgres.migrated()
         with tempfile.TemporaryDirectory() as folder:
-            venue = LiveVenue(url, Path(folder), len(CLIENTS) * len(STORIES))
+            venue = LiveVenue(url, Path(folder), CELLS)
             venue.start()
             try:
                 failed = sum(_failures(venue, number) for number in range(len(CLIENTS)))
@@ -27,8 +29,8 @@ def main() -> int:
                 venue.stop()
     finally:
         postgres.stop()
-    cells = len(CLIENTS) * len(STORIES)
-    print(json.dumps({"clients": len(CLIENTS), "stories": len(STORIES), "cells": cells, "failed": failed}))
+    stories = {story for client in CLIENTS for story in client.stories}
+    print(json.dumps({"clients": len(CLIENTS), "stories": len(stories), "cells": CELLS, "failed": failed}))
     return 1 if failed else 0
 
 
@@ -38,17 +40,20 @@ def _failures(venue: LiveVenue, number: int) -> int:
     why = install(client, within_s=600)
     if why is not None:
         print(why, file=sys.stderr)
-        return len(STORIES)
+        return len(client.stories)
     driver, failed = Driver(client), 0
     try:
-        for story in STORIES:
+        for story in client.stories:
             failure = driver.tell(venue.cell(story))
             if failure is not None:
                 failed += 1
                 print(f"{client.adapter} {story}: {failure}", file=sys.stderr)
     finally:
         driver.stop()
-    print(f"{client.adapter} ({client.package} {client.version}): {failed} of {len(STORIES)} failed", file=sys.stderr)
+    print(
+        f"{client.adapter} ({client.package} {client.version}): {failed} of {len(client.stories)} failed",
+        file=sys.stderr,
+    )
     return failed
 
 

@@ -185,6 +185,69 @@ def cancel_by_own_id(me: Any, other: Any) -> None:
 
 
 @story
+def own_id_again(me: Any, other: Any) -> None:
+    """The id of an order that has ended may be given again."""
+    me.cancel(me.limit("BUY", "1", "100", client_id="again").id)
+    second = me.limit("BUY", "1", "99", client_id="again")
+    equal(me.find_own("again").id, second.id)
+    equal(me.open_orders(), [second.id])
+
+
+@story
+def replaced(me: Any, other: Any) -> None:
+    """An order gives way to another, which needs its funds."""
+    placed = me.limit("BUY", "9", "10000")
+    after = me.replace(placed.id, "BUY", "9", "9999")
+    equal((me.find(placed.id).status, after.status), ("CANCELED", "NEW"))
+    equal(me.open_orders(), [after.id])
+
+
+@story
+def replacing_an_unknown_order(me: Any, other: Any) -> None:
+    """What is not there is replaced by nothing."""
+    me.fails("replace", lambda: me.replace("999999999", "BUY", "1", "100"))
+    equal(me.open_orders(), [])
+
+
+@story
+def one_cancels_other(me: Any, other: Any) -> None:
+    """A take profit and a stop loss, of which the first that is filled ends the other."""
+    number = other.oco("SELL", "1", limit="110", stop="90", stop_limit="89")
+    equal(other.list_status(number), "EXECUTING")
+    equal(len(other.open_orders()), 2)
+    equal(other.balance(other.base), (D(999), D(1)))
+    me.limit("BUY", "1", "110")
+    equal(other.list_status(number), "ALL_DONE")
+    equal(sorted(order.status for order in other.all_orders()), ["EXPIRED", "FILLED"])
+
+
+@story
+def a_stop_loss_ends_the_take_profit(me: Any, other: Any) -> None:
+    """The stop of a pair is triggered."""
+    number = other.oco("SELL", "1", limit="110", stop="90", stop_limit="89")
+    me.limit("BUY", "3", "90")
+    other.limit("SELL", "1", "90")
+    equal(other.list_status(number), "ALL_DONE")
+    equal(sorted(order.status for order in other.all_orders()), ["EXPIRED", "FILLED", "FILLED"])
+
+
+@story
+def cancelling_a_pair(me: Any, other: Any) -> None:
+    """Both legs are cancelled at once."""
+    number = me.oco("BUY", "1", limit="90", stop="110", stop_limit="111")
+    me.cancel_oco(number)
+    equal(me.list_status(number), "ALL_DONE")
+    equal(me.open_orders(), [])
+    until(lambda: me.balance(me.quote) == (D(100_000), D(0)))
+
+
+@story
+def no_pair(me: Any, other: Any) -> None:
+    """Prices that make no pair."""
+    me.fails("prices", lambda: me.oco("SELL", "1", limit="80", stop="90", stop_limit="89"))
+
+
+@story
 def cancel_every(me: Any, other: Any) -> None:
     """All orders of a market are cancelled at once."""
     for price in ("98", "99", "100"):

@@ -12,18 +12,20 @@ from typing import Final
 import pytest
 
 from tests.conformance.clients import CLIENTS, Client, Driver, install
-from tests.conformance.stories import STORIES
 from tests.conformance.venue import LiveVenue
 from tests.harness.postgres import TestServer
 
 ALL: Final = os.environ.get("CONFORMANCE") == "all"
 CHOSEN: Final = CLIENTS if ALL else CLIENTS[:1]
+CELLS: Final = [
+    pytest.param(client, story, id=f"{client.adapter}-{story}") for client in CHOSEN for story in client.stories
+]
 
 
 @pytest.fixture(scope="module")
 def live(postgres: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveVenue]:
     """The engine that all cells share."""
-    venue = LiveVenue(url := postgres.migrated(), Path(tmp_path_factory.mktemp("live")), len(CHOSEN) * len(STORIES))
+    venue = LiveVenue(url := postgres.migrated(), Path(tmp_path_factory.mktemp("live")), len(CELLS))
     venue.start()
     yield venue
     venue.stop()
@@ -40,8 +42,7 @@ def drivers() -> Iterator[dict[str, Driver | str]]:
             driver.stop()
 
 
-@pytest.mark.parametrize("story", STORIES)
-@pytest.mark.parametrize("client", CHOSEN, ids=lambda client: client.adapter)
+@pytest.mark.parametrize(("client", "story"), CELLS)
 def test_story(client: Client, story: str, live: LiveVenue, drivers: dict[str, Driver | str]) -> None:
     if client.adapter not in drivers:
         drivers[client.adapter] = install(client, within_s=600 if ALL else 15) or Driver(client)

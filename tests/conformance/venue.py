@@ -73,6 +73,7 @@ class LiveVenue:
         ring = self._engine.services.callers.keys
         assert isinstance(ring, KeyRing)
         key, secret = await ring.store.make(user_id, "bot", ["read", "trade"])
+        assert secret is not None
         return [key.key_id, secret]
 
     def _do(self, work: Coroutine[Any, Any, Result]) -> Result:

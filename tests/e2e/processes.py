@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 import httpx
@@ -22,6 +23,9 @@ from trade_engine.domain.scale import UNIT
 from trade_engine.edge.auth.tokens import issue_token
 from trade_engine.matching.books import new_book
 from trade_engine.sequencer.verify import verify
+
+#: A machine may be busy; a server that does not come up within this never will.
+START_WITHIN_S: Final = 180.0
 
 
 @contextmanager
@@ -42,18 +46,20 @@ def served(
     with (data_dir / "server.log").open("ab") as log:
         server = subprocess.Popen([*command, *words], env=environment, stdout=log, stderr=log)
     try:
-        for _ in range(600):
+        until = time.monotonic() + START_WITHIN_S
+        while True:
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
                     break
             except httpx.TransportError:
                 assert server.poll() is None, (data_dir / "server.log").read_text()
+            assert time.monotonic() < until, (data_dir / "server.log").read_text()
             time.sleep(0.05)
         yield port, server
     finally:
         if server.poll() is None:
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(60)
 
 
 async def checked(data_dir: Path, acknowledged: dict[str, int]) -> None:

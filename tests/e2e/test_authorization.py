@@ -60,6 +60,7 @@ async def test_every_route_against_every_login(venue: Venue) -> None:
         "symbol": symbol,
         "id": "1",
         "user_id": owner.user_id,
+        "endpoint_id": "whe_0123456789abcdef0123456789abcdef",
     }
     read, trade = await make_key(other), await make_key(other, scopes=["trade"])
     revoked = await make_key(other, scopes=["read", "trade"])

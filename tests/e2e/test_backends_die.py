@@ -33,6 +33,14 @@ async def backends(data_dir: Path, name: str = "trade-engine%") -> list[int]:
             await connection.close()
 
 
+async def a_backend(data_dir: Path, name: str) -> int:
+    """One of the engine's connections of that name; one that was lost a moment ago comes back."""
+    async with asyncio.timeout(60):
+        while not (found := await backends(data_dir, name)):
+            await asyncio.sleep(0.05)
+    return found[0]
+
+
 @pytest.mark.parametrize("name", ["trade-engine writer", "trade-engine"])
 def test_a_backend_that_is_killed_costs_the_time_of_crash_recovery(data_dir: Path, name: str) -> None:
     """kill -9 of one backend, as by the kernel when memory is short: PostgreSQL ends all others and recovers."""
@@ -42,7 +50,7 @@ def test_a_backend_that_is_killed_costs_the_time_of_crash_recovery(data_dir: Pat
 
         async def kill() -> None:
             await asyncio.sleep(0.7)
-            os.kill((await backends(data_dir, name))[0], signal.SIGKILL)
+            os.kill(await a_backend(data_dir, name), signal.SIGKILL)
 
         async def both() -> None:
             await asyncio.gather(load(port, tokens, acknowledged, 3), kill())
@@ -56,7 +64,7 @@ def test_a_backend_that_is_killed_costs_the_time_of_crash_recovery(data_dir: Pat
         assert server.poll() is None
         asyncio.run(checked(data_dir, acknowledged))
     log = (data_dir / "server.log").read_text()
-    for event in ("task_died", "request failed"):
+    for event in ("task_died", "request_failed"):
         assert event not in log, log[log.index(event) - 200 :][:3_000]
 
 
@@ -113,8 +121,8 @@ def test_a_database_that_stands_still_is_answered_for_and_then_at_once(data_dir:
                     answer = call()
                     took_s.append(time.monotonic() - began_s)
                     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "DATABASE_UNAVAILABLE")
-                # Now and then one asks whether it is back.
-                assert sorted(took_s)[5] < 1.5, took_s
+                # Now and then one asks whether it is back, and waits for as long as ``database.read_timeout_s``.
+                assert sorted(took_s)[5] < 2.0, took_s
             finally:
                 for pid in stopped:
                     os.kill(pid, signal.SIGCONT)

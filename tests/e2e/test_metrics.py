@@ -14,6 +14,7 @@ from tests.e2e.conftest import engine_config
 from tests.e2e.venue import Venue
 from tests.harness.postgres import TestServer
 from tests.harness.wallet_service import SECRET, wallet_service
+from trade_engine.bootstrap.webhooks import webhook_store
 from trade_engine.messaging.broker import QueueDepth
 from trade_engine.roles.all import TradeEngine
 
@@ -149,17 +150,19 @@ async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
 ) -> None:
     wallet_url = postgres.migrated()
     try:
-        async with wallet_service(wallet_url) as wallet_port:
+        nobody = "amqp://127.0.0.1:9/"
+        async with wallet_service(wallet_url, rabbitmq__url=nobody) as wallet_port:
             more = {
                 "wallet.mode": "http", "wallet.url": f"http://127.0.0.1:{wallet_port}", "auth.jwt_secret": SECRET,
                 "redis.url": redis_url, "redis.timeout_ms": 5_000,
             }  # fmt: skip
             # Nobody is there, so what queues hold is put in by hand.
-            events = {"rabbitmq.url": "amqp://127.0.0.1:9/"}
+            events = {"rabbitmq.url": nobody, "webhooks.enabled": True}
             engine = TradeEngine(engine_config(database_url, more | events), tmp_path)
             await engine.start()
             assert engine.relay is not None
             engine.relay.depths = [QueueDepth("wallet.service.trades", 0, 0)]
+            await webhook_store(engine.config, engine.pool, tmp_path).add("https://hooks.example.com/", "nobody")
             try:
                 url = f"http://127.0.0.1:{engine.api.port}"
                 async with httpx.AsyncClient(base_url=url, timeout=30) as http:
@@ -170,7 +173,7 @@ async def test_the_page_of_metrics_tells_of_each_and_of_no_other(
                     await seller.order(symbol, "SELL", "2", "100.00")
                     await buyer.order(symbol, "BUY", "1", "100.00")
                     await buyer.order(symbol, "BUY", "1", "90.00")
-                while engine.backlog.found is None:
+                while engine.backlog.found is None or "webhooks_waiting" not in await exported(engine.scraped.port):
                     await asyncio.sleep(0.05)
                 assert await exported(engine.scraped.port) == documented(of_wallet_service=False)
                 assert await exported(wallet_port) == documented(of_wallet_service=True)

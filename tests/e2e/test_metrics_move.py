@@ -24,9 +24,8 @@ from trade_engine.roles.all import TradeEngine
 from trade_engine.roles.wallet import WalletService
 from trade_engine.sequencer.publish import CommittedBatch
 from trade_engine.storage.embedded import EmbeddedSettings
-from trade_engine.wallet.breaker import BreakerState
 from trade_engine.wallet.http_client import HttpWallet
-from trade_engine.wallet.port import Reserve, WalletUnavailable
+from trade_engine.wallet.port import BreakerState, Reserve, WalletUnavailable
 
 #: Longer than anything here takes on a machine that is busy.
 BOUND_S: Final = 60.0
@@ -42,7 +41,7 @@ MOVES: Final = {
         "settlement_settled_total", "settlement_released_total", "event_loop_lag_seconds", "running_tasks",
         "process_cpu_seconds_total", "process_open_fds", "python_gc_collections_total",
         "python_gc_objects_collected_total",
-        "engine_batch_size", "api_connections",
+        "engine_batch_size", "api_connections", "market_cache_writes_total",
     },
     "a batch that waits": {"engine_queue_depth"},
     "funds that wait": {"engine_admission_waiting"},
@@ -55,7 +54,7 @@ MOVES: Final = {
     },
     "the wallet refuses": {"settlement_retries_total", "settlement_failed_total", "settlement_dead_letters"},
     "a reservation of nobody": {"engine_orphans_total"},
-    "Redis is away": {"redis_up"},
+    "Redis is away": {"redis_up", "market_cache_up", "market_cache_lag_seconds", "market_cache_failures_total"},
     "the database is away": {"database_up", "engine_up", "engine_epoch", "engine_rebuilds_total"},
     "a commit fails": {"engine_pending_releases"},
     "work that holds connections": {"database_pool_in_use", "database_pool_connections"},
@@ -64,25 +63,23 @@ MOVES: Final = {
     "the loop stands still": {"event_loop_stalls_total"},
     "a task dies": {"engine_task_restarts_total"},
 }  # fmt: skip
+OF_EVENTS: Final = (
+    "rabbitmq_up", "relay_lag_seconds", "relay_lag_commands", "relay_published_total", "relay_unconfirmed_total",
+    "relay_connects_total", "rabbitmq_queue_messages", "rabbitmq_queue_consumers",
+)  # fmt: skip
+OF_WEBHOOKS: Final = (
+    "webhooks_active", "webhooks_events_total", "webhooks_repeated_total", "webhooks_unreadable_total",
+    "webhooks_delivered_total", "webhooks_failed_total", "webhooks_waiting", "webhooks_waiting_seconds",
+    "webhooks_dead", "webhooks_dropped_total",
+)  # fmt: skip
 #: What stays as it is while an engine is the writer of one configuration, and is moved elsewhere or by nothing.
 STILL: Final = {
     "engine_role": "tests/e2e/test_lease.py",
     "database_pool_max": "an option",
     "api_connections_refused_total": "tests/e2e/test_metrics.py",
     "engine_default_partition_rows": "tests/integration/test_partitions.py: counted once an hour",
-    **dict.fromkeys(
-        (
-            "rabbitmq_up",
-            "relay_lag_seconds",
-            "relay_lag_commands",
-            "relay_published_total",
-            "relay_unconfirmed_total",
-            "relay_connects_total",
-            "rabbitmq_queue_messages",
-            "rabbitmq_queue_consumers",
-        ),
-        "tests/e2e/test_events.py",
-    ),
+    **dict.fromkeys(OF_EVENTS, "tests/e2e/test_events.py"),
+    **dict.fromkeys(OF_WEBHOOKS, "tests/integration/messaging/test_notifier.py"),
     "process_start_time_seconds": "the process",
     "process_max_fds": "the process",
     "process_resident_memory_bytes": "the process: it need not grow",

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.e2e.venue import Venue
+from tests.harness.tools import tool
 from tests.unit.deploy.test_monitoring import RULES, expressions, metrics_of
 from trade_engine.bench.own_server import free_port
 
@@ -29,15 +29,20 @@ QUIET: Final = {
     "rabbitmq_up",
     "rabbitmq_queue_messages",
     "relay_lag_seconds",
+    "cross_check_missing_total",
+    "webhooks_active",
+    "webhooks_dead",
+    "webhooks_dropped_total",
+    "webhooks_waiting_seconds",
+    # Of RabbitMQ itself.
+    "rabbitmq_global_messages_dead_lettered_maxlen_total",
 }
 
 
 @pytest.fixture
 async def prometheus(venue: Venue, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Prometheus with the project's rules, quick about everything."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is not on PATH")
+    program = tool("prometheus")
     rules = yaml.safe_load(RULES.read_text())
     for group in rules["groups"]:
         for rule in group["rules"]:

@@ -25,9 +25,9 @@ from trade_engine.config import load_config
 from trade_engine.domain.scale import UNIT
 from trade_engine.roles.all import TradeEngine
 from trade_engine.wallet.audit import PostgresLedger
-from trade_engine.wallet.breaker import BreakerState, CircuitBreaker
+from trade_engine.wallet.breaker import CircuitBreaker
 from trade_engine.wallet.http_client import HttpWallet
-from trade_engine.wallet.port import Release, Reserve
+from trade_engine.wallet.port import BreakerState, Release, Reserve
 
 SYMBOL: Final = "T01/USDT"
 #: How long the engine waits for the wallet to reserve.

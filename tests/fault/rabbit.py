@@ -52,7 +52,7 @@ class RabbitFigures(msgspec.Struct):
 async def drive(link: HttpConnection, flow: OrderFlow, pause_s: float, going: asyncio.Event, placed: list[str]) -> None:
     """Send orders and cancels for as long as told."""
     while going.is_set():
-        request, user = flow.draw()
+        request, user, _ = flow.draw()
         try:
             status, body = await link.request(request)
         except LoadError:
@@ -82,6 +82,7 @@ async def drill(
     started = time.monotonic()
     ear = Ear(rabbit.url)
     options = {name.upper().replace(".", "__"): str(value) for name, value in ear.options.items()}
+    options["RABBITMQ__CROSS_CHECK"] = "true"
     engine = EngineProcess(folder, database_url, **options, LOGGING__LEVEL="warning")
     engine.start()
     placed: list[str] = []
@@ -181,8 +182,10 @@ def _out_of_order(ear: Ear) -> int:
             continue
         if heard.type == "trade.executed":
             executed.add(body["trade_id"])
-        place = (body["sequence"], body["index"])
-        wrong += place <= last.get(body["symbol"], (0, 0))
+        place, before = (body["sequence"], body["index"]), last.get(body["symbol"], (0, 0))
+        if place <= before:
+            wrong += 1
+            print(f"{heard.message_id} after {before}, redelivered {heard.redelivered}", file=sys.stderr)
         last[body["symbol"]] = place
     return wrong
 

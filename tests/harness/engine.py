@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -18,9 +19,8 @@ from trade_engine.sequencer.ports import Placed
 from trade_engine.sequencer.store.memory import MemoryDatabase, MemoryStore
 from trade_engine.settlement.comparison import Excess
 from trade_engine.settlement.instructions import release_operation
-from trade_engine.wallet.ledger import buyer_need, seller_need
 from trade_engine.wallet.memory import MemoryWallet
-from trade_engine.wallet.port import Release, SettleTrade
+from trade_engine.wallet.port import Release, SettleTrade, buyer_need, seller_need
 
 START_US = 1_767_225_600_000_000
 PLENTY = 1_000_000 * UNIT
@@ -121,12 +121,17 @@ class MemoryVenue:
 
     # ---- what settlement does
 
+    def _funding(self, order_id: str) -> str:
+        """The order whose reservation pays for an order."""
+        pair = self.store.database.pairs.get(order_id)
+        return order_id if pair is None else pair.first_order_id
+
     def _trade(self, trade: Trade) -> SettleTrade:
         market = self.store.database.markets[trade.market_id].market
         return SettleTrade(
             trade.trade_id, trade.buyer_user_id, trade.seller_user_id, market.base, market.quote, trade.quantity,
             trade.notional, trade.price, trade.buyer_fee, trade.seller_fee, trade.buyer_fee_asset,
-            trade.seller_fee_asset, trade.buyer_order_id, trade.seller_order_id,
+            trade.seller_fee_asset, self._funding(trade.buyer_order_id), self._funding(trade.seller_order_id),
         )  # fmt: skip
 
     async def settle(self) -> None:
@@ -149,7 +154,9 @@ class MemoryVenue:
     async def excess(self) -> list[Excess]:
         """What reservations hold beyond what the engine needs."""
         tables = self.store.database
-        needed = {order.order_id: order.hold for order in tables.orders.values() if order.status.is_open}
+        needed: Counter[str] = Counter()
+        for order in tables.orders.values():
+            needed[self._funding(order.order_id)] += order.hold if order.status.is_open else 0
         waived = set()
         for item in tables.instructions.values():
             if item.kind == "SETTLE":
@@ -158,15 +165,15 @@ class MemoryVenue:
                     (work.buyer_order_id, buyer_need(work)),
                     (work.seller_order_id, seller_need(work)),
                 ):
-                    needed[order_id] = needed.get(order_id, 0) + amount
+                    needed[order_id] += amount
             elif item.amount is None:
                 waived.add(item.order_id)
             else:
-                needed[str(item.order_id)] = needed.get(str(item.order_id), 0) + item.amount
+                needed[str(item.order_id)] += item.amount
         return [
-            Excess(held, needed.get(held.order_id, 0), held.order_id in tables.orders)
+            Excess(held, needed[held.order_id], held.order_id in tables.orders)
             for held in await self.wallet.reservations_after("", 1 << 30)
-            if held.order_id not in waived and held.remaining > needed.get(held.order_id, 0)
+            if held.order_id not in waived and held.remaining > needed[held.order_id]
         ]
 
     async def _earlier_excess(self, epoch: int) -> list[Release]:

@@ -1,6 +1,7 @@
 """An independent consumer of events: a queue of its own on the engine's exchanges, and what came, in order."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Ear:
             "rabbitmq.exchange_order_events": self.order_events,
             "rabbitmq.retry_backoff_ms": 50,
             "rabbitmq.retry_max_backoff_ms": 500,
+            # Its queue is everybody's in this RabbitMQ: trades of other tests would be missing.
+            "rabbitmq.cross_check": False,
         }
 
     async def open(self) -> "Ear":
@@ -65,7 +68,8 @@ class Ear:
             )  # fmt: skip
             await channel.basic_ack(message.delivery_tag or 0)
 
-        await channel.basic_consume(self.queue, take)
+        # Two of them would share what comes, and neither could tell its order.
+        await channel.basic_consume(self.queue, take, exclusive=True)
         return self
 
     async def keep_listening(self) -> None:
@@ -79,6 +83,9 @@ class Ear:
                 await asyncio.wait([asyncio.ensure_future(connection.closing)])
             except (aiormq.AMQPError, OSError, TimeoutError):
                 pass
+            with contextlib.suppress(aiormq.AMQPError, OSError, TimeoutError, RuntimeError):
+                async with asyncio.timeout(2):
+                    await self.close(delete=False)
             await asyncio.sleep(0.2)
 
     async def close(self, *, delete: bool = True) -> None:

@@ -76,6 +76,13 @@ def test_a_connection_may_be_given_in_parts(tmp_path: Path) -> None:
     assert given.origin("database.url") == "made of database.host and its other parts"
 
 
+def test_redis_in_parts_may_speak_tls(tmp_path: Path) -> None:
+    text = "redis: {host: r, name: 3, user: u, password: 'p/w', tls: true, tls_ca_file: /etc/ca.pem}"
+    url = loaded(tmp_path, text).config.redis.url
+    assert url == "rediss://u:p%2Fw@r:6379/3?ssl_ca_certs=/etc/ca.pem"
+    assert loaded(tmp_path, REDIS_HOST="r", REDIS_TLS="true").config.redis.url == "rediss://r:6379/0"
+
+
 def test_a_socket_s_folder_is_a_host(tmp_path: Path) -> None:
     url = loaded(tmp_path, "database: {host: /run/pg}").config.database.url
     assert url == "postgresql://trade_engine@/trade_engine?host=/run/pg&port=5432"
@@ -104,6 +111,9 @@ def test_a_connection_of_a_higher_layer_replaces_a_lower_one(tmp_path: Path) -> 
         ("database: {url: postgresql://a/t, user: b}", "database.user: 'b': beside a url only a password may stand"),
         ("database: {url: 'postgresql://u:p@a/t', password: hunter2}", "database.url has one already"),
         ("database: {host: a, port: many}", "database.port: 'many': must be a port"),
+        ("redis: {url: 'redis://:hunter2@a,b'}", "redis.url: (hidden): is a cluster's: the limits of a request"),
+        ("redis: {url: 'redis://:hunter2@a', tls: true}", "redis.tls: True: beside a url only a password may stand"),
+        ("redis: {host: a, password: hunter2, tls_ca_file: /ca}", "redis.tls_ca_file: '/ca': redis.tls is not set"),
         ("database: postgresql://u:hunter2@h/d", "database: (hidden): Expected `object`"),
         (
             "server: {http_port: 1, shutdown_timeout: soon}",

@@ -43,7 +43,7 @@ async def run_steady_load(
         for number in range(int(rate * seconds)):
             due = started + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            request, user = flow.draw()
+            request, user, _ = flow.draw()
             group.create_task(_order(free, request, user, due, flow, timings))
             if number % 10 == 0:
                 group.create_task(_book(free, book, due, timings))

@@ -100,9 +100,14 @@ def _wait_until_ready(port: int, server: "subprocess.Popen[bytes]", log: Path) -
     raise BenchError(f"the server did not come up: {log.read_text(errors='replace')[-2000:]}")
 
 
+def user_ids(users: int) -> list[str]:
+    """So many users of a benchmark, the same in every run."""
+    return [str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench user {n}")) for n in range(users)]
+
+
 async def funded_tokens(url: str, secret: str, users: int) -> list[str]:
     """Tokens of so many users with funds for any flow."""
-    ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"bench user {n}")) for n in range(users)]
+    ids = user_ids(users)
     async with attached_wallet(url) as wallet:
         for user in ids:
             for asset in ("USDT", "BTC", "ETH"):

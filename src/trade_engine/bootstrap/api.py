@@ -9,16 +9,20 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine import __version__
-from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
+from trade_engine.bootstrap.database import Run
+from trade_engine.bootstrap.keys import encryption_keys
 from trade_engine.config import Config, ConfigError
+from trade_engine.edge.auth.authenticator import Authenticator
+from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.keysets import KeySetFile, KeySetUrl
 from trade_engine.edge.auth.tokens import TokenVerifier
-from trade_engine.edge.limits import LocalLimits, RateLimits
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.settings import ApiSettings, LimitSettings, RateLimit, TokenSettings, VerificationKey
 from trade_engine.http.connections import ConnectionSettings, Pace
 from trade_engine.http.settings import ServerSettings
 from trade_engine.ops.access import AccessLines
+from trade_engine.storage.api_keys import ApiKeyStore
+from trade_engine.storage.types import Pool
 
 #: The metrics have places of their own: whoever takes all of the API's takes none of those that watch it.
 OF_METRICS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(10, 50))
@@ -38,6 +42,25 @@ def make_verifier(config: Config, secret: str) -> TokenVerifier:
     return TokenVerifier(
         TokenSettings(keys=(VerificationKey(key=secret),), issuer=auth.jwt_issuer, audience=auth.jwt_audience)
     )
+
+
+def start_authenticator(config: Config, secret: str, data_dir: Path, pool: Pool, run: Run) -> Authenticator:
+    """What tells who calls, by token or by API key; what keeps it up to date runs from now on.
+
+    Args:
+        config: all options.
+        secret: what tokens of this engine are signed with.
+        data_dir: has the key that secrets of API keys are encrypted with.
+        pool: of the engine's database.
+        run: runs a task.
+    """
+    verifier = make_verifier(config, secret)
+    key_set = make_key_set(config, verifier)
+    if key_set is not None:
+        run("key set", key_set.keep_running)
+    ring = KeyRing(ApiKeyStore(pool, encryption_keys(config, data_dir)))
+    run("API keys", ring.keep_running)
+    return Authenticator(verifier, ring)
 
 
 def make_key_set(config: Config, verifier: TokenVerifier) -> KeySetFile | KeySetUrl | None:
@@ -71,23 +94,6 @@ def api_settings(config: Config) -> ApiSettings:
         limits=limit_settings(config),
         queries_at_once=config.rate_limit.queries_at_once,
         public_at_once=config.rate_limit.public_at_once,
-    )
-
-
-def make_limits(config: Config) -> RateLimits:
-    """Rate limits, to be started and closed: in Redis if there is one, else in this process."""
-    redis, settings = config.redis, limit_settings(config)
-    if redis.url is None:
-        return LocalLimits(settings)
-    return RedisLimits(
-        RedisSettings(
-            url=redis.url,
-            pool_size=redis.pool_size,
-            max_retries=redis.max_retries,
-            timeout_ms=redis.timeout_ms,
-            retry_every_s=redis.retry_every_s,
-        ),
-        settings,
     )
 
 

@@ -11,10 +11,10 @@ from trade_engine.config import Config
 from trade_engine.edge.auth.tokens import ENGINE, issue_token
 from trade_engine.storage.types import Pool
 from trade_engine.wallet.audit import PostgresLedger
-from trade_engine.wallet.breaker import BreakerSettings, BreakerState
+from trade_engine.wallet.breaker import BreakerSettings
 from trade_engine.wallet.http_client import ClientSettings, HttpWallet
 from trade_engine.wallet.memory import MemoryWallet
-from trade_engine.wallet.port import AuditedWallet
+from trade_engine.wallet.port import AuditedWallet, BreakerState
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,12 @@ _TOKEN_TTL_S: Final = 3_600
 
 
 def make_wallet(
-    config: Config, pool: Pool | None, secret: str, on_called: Callable[[str, str, float], None] | None = None
+    config: Config,
+    pool: Pool | None,
+    secret: str,
+    on_called: Callable[[str, str, float], None] | None = None,
+    *,
+    flush_later: bool = False,
 ) -> AuditedWallet:
     """The wallet that ``wallet.mode`` names; one over HTTP has to be closed.
 
@@ -33,14 +38,17 @@ def make_wallet(
         pool: of the wallet in this process.
         secret: what tokens are signed with.
         on_called: told of each call: operation, ``ok`` or what went wrong, seconds.
+        flush_later: the wallet in this process serves the writer to the same database (``PostgresWallet``).
     """
-    wallet = _made(config, pool, secret)
+    wallet = _made(config, pool, secret, flush_later=flush_later)
     if on_called is not None and not isinstance(wallet, MemoryWallet):
         wallet.on_called = on_called
     return wallet
 
 
-def _made(config: Config, pool: Pool | None, secret: str) -> MemoryWallet | HttpWallet | PostgresLedger:
+def _made(
+    config: Config, pool: Pool | None, secret: str, *, flush_later: bool
+) -> MemoryWallet | HttpWallet | PostgresLedger:
     options = config.wallet
     if options.mode == "memory":
         log.warning("wallet_in_memory", means="balances are a fake, and forgotten when the engine stops")
@@ -55,7 +63,12 @@ def _made(config: Config, pool: Pool | None, secret: str) -> MemoryWallet | Http
         )
     if pool is None:
         raise ValueError("wallet.mode in_process needs a pool")
-    return PostgresLedger(pool, reserve_timeout_s=options.reserve_timeout_ms / 1e3, timeout_s=options.timeout_ms / 1e3)
+    return PostgresLedger(
+        pool,
+        reserve_timeout_s=options.reserve_timeout_ms / 1e3,
+        timeout_s=options.timeout_ms / 1e3,
+        flush_later=flush_later,
+    )
 
 
 def client_settings(config: Config) -> ClientSettings:

@@ -14,13 +14,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
 
+from trade_engine.cache.inspection import ClusterRefused
+from trade_engine.cache.server import TROUBLE, RedisServer, RedisSettings
 from trade_engine.edge.limits import Demand, LocalLimits, Verdict, judge
 from trade_engine.edge.settings import LimitSettings, RateLimit
 
@@ -30,7 +27,6 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 128
 #: A tolerance that nothing exceeds, which a script's number still holds exactly.
 _ANY_US: Final = 1 << 53
-_TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
 #: KEYS: one a demand.  ARGV: the time ('' is Redis's own), then for each request how many demands it has, and for each
 #: of them interval, tolerance and cost.  All times are whole microseconds, so that every sum is exact.
@@ -63,18 +59,6 @@ while arg <= #ARGV do
 end
 return answers
 """
-
-
-class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where Redis is, and how long it may take."""
-
-    url: str
-    pool_size: int = 100
-    max_retries: int = 3
-    timeout_ms: int = 50
-    #: Between two looks for a Redis that went away.
-    retry_every_s: float = 1.0
-    key_prefix: str = "trade-engine:limit:"
 
 
 class _Waiting:
@@ -113,15 +97,9 @@ class RedisLimits:
         self._limits = _intervals(limits)
         #: Those, and of such as were turned off meanwhile the last terms, by which what waits is still judged.
         self._terms = self._limits
-        timeout_s = settings.timeout_ms / 1000
-        self._redis: Redis = Redis.from_url(
-            settings.url,
-            max_connections=settings.pool_size,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(ExponentialBackoff(cap=0.01, base=0.001), settings.max_retries),
-        )
-        self._script = self._redis.register_script(_SCRIPT)
+        self._server = RedisServer(settings, looks=True)
+        self._key_prefix = f"{settings.key_prefix}limit:"
+        self._script = self._server.redis.register_script(_SCRIPT)
         self._waiting: deque[_Waiting] = deque()
         self._calling: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -133,10 +111,14 @@ class RedisLimits:
         self._terms = self._terms | self._limits
 
     async def start(self) -> None:
-        """See whether Redis answers; if not, go on without it."""
+        """See whether Redis answers; if not, go on without it.
+
+        Raises:
+            ClusterRefused: it answers, and belongs to a cluster.
+        """
         try:
-            await self._reach()
-        except _TROUBLE as error:
+            await self._server.reach()
+        except TROUBLE as error:
             self._go_without(error)
 
     async def aclose(self) -> None:
@@ -148,7 +130,7 @@ class RedisLimits:
                     await task
         self._answer_locally(list(self._waiting))
         self._waiting.clear()
-        await self._redis.aclose()
+        await self._server.aclose()
 
     def condition(self) -> str:
         """``ok``, or ``degraded`` while this process counts by itself."""
@@ -183,7 +165,7 @@ class RedisLimits:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
             try:
                 full_in_us = await self._ask(batch)
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 self._go_without(error)
                 self._answer_locally([*batch, *self._waiting])
                 self._waiting.clear()
@@ -204,9 +186,9 @@ class RedisLimits:
             arguments.append(len(waiting.demands))
             for name, caller, cost in waiting.demands:
                 limit, interval_us = self._terms[name]
-                keys.append(f"{self._settings.key_prefix}{name}:{caller}")
+                keys.append(f"{self._key_prefix}{name}:{caller}")
                 arguments += (interval_us, _ANY_US if waiting.forced else interval_us * limit.burst, cost)
-        async with asyncio.timeout(self._settings.timeout_ms / 1000):
+        async with asyncio.timeout(self._server.timeout_s):
             answers: list[Any] = await self._script(keys=keys, args=arguments)
         return [int(answer) for answer in answers]
 
@@ -224,20 +206,15 @@ class RedisLimits:
     async def _look(self) -> None:
         """Until Redis answers again."""
         while True:
-            # A connection that was given up halfway would be handed out again.
-            await self._redis.connection_pool.disconnect(inuse_connections=True)
+            await self._server.drop_connections()
             await asyncio.sleep(self._settings.retry_every_s)
             try:
-                await self._reach()
-            except _TROUBLE:
+                await self._server.reach()
+            except (*TROUBLE, ClusterRefused):
                 continue
             log.info("redis_back")
             self._looking = None
             return
-
-    async def _reach(self) -> None:
-        async with asyncio.timeout(self._settings.timeout_ms / 1000):
-            await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
 
 
 def _intervals(limits: LimitSettings) -> dict[str, tuple[RateLimit, int]]:

@@ -31,6 +31,11 @@ COMMANDS: Final = (
         "trade_engine.cli.book:book",
         "Show the book of SYMBOL as it changes: a table on a terminal, else a line a change.",
     ),
+    LazyCommand(
+        "cache",
+        "trade_engine.cli.cache:cache",
+        "Show what the engine keeps of a market in Redis, and check that server.",
+    ),
     LazyCommand("clock", "trade_engine.cli.clock:clock", "Say that the machine's clock is right although it jumped."),
     LazyCommand("config", "trade_engine.cli.config:config", "Show and check the configuration."),
     LazyCommand(
@@ -84,6 +89,11 @@ COMMANDS: Final = (
         "wallet",
         "trade_engine.cli.wallet:wallet_command",
         "Run the wallet service until SIGINT or SIGTERM; or, by a command, look after the wallet.",
+    ),
+    LazyCommand(
+        "webhooks",
+        "trade_engine.cli.webhooks:webhooks",
+        "Register and look after the endpoints that events are sent to.",
     ),
 )
 

@@ -4,19 +4,24 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TextIO
 
 import click
 import msgspec
 
 from trade_engine.bootstrap.attached import attached_url
 from trade_engine.bootstrap.keys import encryption_file, encryption_keys, put_keys
-from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option, user_id_of
+from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
+from trade_engine.demo.users import user_id_of
+from trade_engine.edge.auth.public_keys import PEM_MAX, read_public_key
 from trade_engine.edge.rest.api_keys import check_terms, show_key
 from trade_engine.settlement.dead_letters import audit
-from trade_engine.storage.api_keys import ApiKeyStore, SecretUnreadableError
+from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
+from trade_engine.storage.sealing import SecretUnreadableError
 from trade_engine.storage.types import Pool
+from trade_engine.storage.webhooks import WebhookStore
 
 _ACTOR = "command line"
 
@@ -44,6 +49,9 @@ async def _opened(config_file: Path | None, data_dir: Path) -> AsyncIterator[tup
 @click.option("--ip", "networks", multiple=True, help="Address or network it may be used from; default: any.")
 @click.option("--expires-at", help="When it ends, as 2027-01-31T12:00:00Z; default: never.")
 @click.option("--institution", help="Institution id of its orders.")
+@click.option(
+    "--public-key", "public_key", type=click.File(), help="PEM file of an Ed25519 or RSA key: it signs, not a secret."
+)
 @data_dir_option
 @config_option
 @json_option
@@ -55,16 +63,18 @@ async def create_command(
     networks: tuple[str, ...],
     expires_at: str | None,
     institution: str | None,
+    public_key: TextIO | None,
     data_dir: Path,
     config_file: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Make a key for USER (a UUID, or a demo name such as alice); its secret is shown this once."""
+    registered = None if public_key is None else read_public_key(public_key.read(PEM_MAX + 1))
     allowed, expires_us = check_terms(name, list(scopes), list(networks), expires_at)
     async with _opened(config_file, data_dir) as (store, _):
-        key, secret = await store.make(user_id_of(user), name, scopes, allowed, expires_us, institution)
-    show(msgspec.to_builtins(show_key(key)) | {"secret": secret}, as_json=as_json)
+        key, secret = await store.make(user_id_of(user), name, scopes, allowed, expires_us, institution, registered)
+    show(msgspec.to_builtins(show_key(key)) | ({} if secret is None else {"secret": secret}), as_json=as_json)
 
 
 @api_key.command("list")
@@ -113,7 +123,7 @@ async def revoke_command(key_id: str, reason: str, data_dir: Path, config_file: 
 async def rotate_command(
     reason: str, data_dir: Path, config_file: Path | None, *, keep_keys: bool, as_json: bool
 ) -> None:
-    """Encrypt every API key's secret with a new key, beside a running engine; traders notice nothing.
+    """Encrypt the secrets of API keys and webhooks with a new key, beside a running engine; nobody notices.
 
     The new key is put before the old one into the file that holds it, then every secret is encrypted anew, then the old
     one is taken out.  May be repeated whenever it was cut short.  With --keep-keys the file, or the option, is left
@@ -129,10 +139,11 @@ async def rotate_command(
             put_keys(file, [secrets.token_bytes(32), *keys()])
         try:
             count = await ApiKeyStore(pool, keys).encrypt_anew()
+            webhooks = await WebhookStore(pool, keys).encrypt_anew()
         except SecretUnreadableError as error:
             raise click.ClickException(
                 f"the secret of {error} is under no key that is there: nothing changed"
             ) from error
         if file is not None and not keep_keys:
             put_keys(file, keys()[:1])
-    show({"encrypted_anew": count, "keys": len(keys())}, as_json=as_json)
+    show({"encrypted_anew": count, "webhooks": webhooks, "keys": len(keys())}, as_json=as_json)

@@ -8,6 +8,7 @@ import uvloop
 
 from trade_engine.bench.bystander import KINDS, RATE, measure_bystander
 from trade_engine.bench.core import run_core_benchmark
+from trade_engine.bench.faces import UNWEIGHED, measure_faces
 from trade_engine.bench.fanout import FANOUT_SETTINGS, measure_fanout
 from trade_engine.bench.latency import measure_latency
 from trade_engine.bench.machine import machine
@@ -41,13 +42,23 @@ def core_command(messages: int, seed: int, *, as_json: bool) -> None:
 @click.option("--connections", default=64, show_default=True, type=click.IntRange(1, 1_000))
 @click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
 @click.option("--seed", default=7, show_default=True, help="Seed of the flow.")
+@click.option("--face", type=click.Choice(("native", "binance")), default="native", show_default=True)
+@click.option("--pairs", default=5, show_default=True, type=click.IntRange(1, 100), help="Of both faces in turn.")
 @json_option
-def orders_command(seconds: float, connections: int, users: int, seed: int, *, as_json: bool) -> None:
-    """Durable orders over HTTP, against a server of its own in a temporary folder."""
+def orders_command(
+    seconds: float, connections: int, users: int, seed: int, face: str, pairs: int, *, as_json: bool
+) -> None:
+    """Durable orders over HTTP, against a server of its own in a temporary folder; another face beside our own."""
     with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
         data_dir = Path(folder) / "data"
-        with running_server(data_dir) as port, progress(f"{connections} connections for {seconds:g} s"):
-            figures = uvloop.run(measure_orders(data_dir, port, seconds, connections, users, seed))
+        if face == "binance":
+            with running_server(data_dir, **UNWEIGHED) as port, progress(f"{pairs} pairs of {seconds:g} s"):
+                figures = uvloop.run(measure_faces(data_dir, port, seconds, connections, users, seed, pairs))
+            load = f"{connections} connections, {users} users, seed {seed}, {pairs} pairs of {seconds:g} s each"
+            show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+            return
+        with running_process(data_dir) as server, progress(f"{connections} connections for {seconds:g} s"):
+            figures = uvloop.run(measure_orders(data_dir, server, seconds, connections, users, seed))
     load = f"{connections} connections, {users} users, seed {seed}, {seconds:g} s; server and database on this machine"
     show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
 

@@ -13,9 +13,9 @@ from trade_engine.cli.options import (
     configure,
     data_dir_option,
     json_option,
-    user_id_of,
 )
 from trade_engine.cli.output import show
+from trade_engine.demo.users import user_id_of
 from trade_engine.domain.errors import InvalidRequest, Refused
 from trade_engine.domain.scale import ScaleError, format_units, parse_units
 

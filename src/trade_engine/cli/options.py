@@ -1,26 +1,22 @@
 """Options that commands share, and how they become a configuration."""
 
 import asyncio
-import uuid
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-import asyncpg
 import click
 
 from trade_engine.bench.errors import BenchError
 from trade_engine.config import Config, ConfigError, Loaded, load
+from trade_engine.demo.users import DemoRefused
 from trade_engine.domain.errors import EngineError
-from trade_engine.domain.ids import canonical_uuid
-from trade_engine.storage.errors import StorageError
+from trade_engine.storage.errors import DATABASE_ERRORS, StorageError
 from trade_engine.wallet.port import WalletUnavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_DEMO_NAMESPACE: Final = uuid.UUID("6f2c1d2e-6a7b-5c3d-9e4f-0a1b2c3d4e5f")
 
 data_dir_option = click.option(
     "--data-dir",
@@ -65,11 +61,6 @@ def configure(config_file: Path | None, **flags: Any) -> Config:
     return loaded.config
 
 
-def user_id_of(user: str) -> str:
-    """A user's UUID: as given, or the one that a demo name such as ``alice`` stands for."""
-    return canonical_uuid(user) or str(uuid.uuid5(_DEMO_NAMESPACE, user))
-
-
 def asynchronous(command: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     """Make a click command of a coroutine, and one line of each error a user can do something about."""
 
@@ -91,7 +82,7 @@ class explained:  # noqa: N801 - reads as a statement
         """Explain what is known."""
         if isinstance(error, EngineError):
             raise click.ClickException(f"{error.code}: {error.message}") from error
-        if isinstance(error, BenchError | ConfigError | StorageError | WalletUnavailable):
+        if isinstance(error, BenchError | ConfigError | DemoRefused | StorageError | WalletUnavailable):
             raise click.ClickException(str(error)) from error
-        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+        if isinstance(error, DATABASE_ERRORS):
             raise click.ClickException(f"{type(error).__name__}: {error}") from error

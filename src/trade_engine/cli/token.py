@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from trade_engine.bootstrap.keys import jwt_secret
-from trade_engine.cli.options import config_option, configure, data_dir_option, explained, json_option, user_id_of
+from trade_engine.cli.options import config_option, configure, data_dir_option, explained, json_option
 from trade_engine.cli.output import show
+from trade_engine.demo.users import user_id_of
 from trade_engine.edge.auth.tokens import ALGORITHMS, ROLES, TRADER, issue_token
 
 

@@ -1,15 +1,11 @@
 """`trade-engine wallet`: the wallet as a service of its own, and its fence."""
 
-import asyncio
 import contextlib
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import click
-import structlog
 import uvloop
 
 from trade_engine.bootstrap.attached import attached_url, embedded_settings
@@ -25,13 +21,12 @@ from trade_engine.cli.options import (
     json_option,
 )
 from trade_engine.cli.output import show
-from trade_engine.config import Config
+from trade_engine.cli.service import run_service
+from trade_engine.config import Config, Loaded
 from trade_engine.roles.wallet import WalletService
 from trade_engine.storage.reach import connect
 from trade_engine.storage.types import Connection
 from trade_engine.wallet.fence import FenceRefused, read_fence, set_fence
-
-log = structlog.get_logger(__name__)
 
 _ACTOR: Final = "command line"
 _EPOCH_MAX: Final = 9_007_199_254_740_991
@@ -50,32 +45,14 @@ def wallet_command(
     if context.invoked_subcommand is not None:
         return
     with logged(), explained():
-        config = begin_log(configured(config_file, wallet__host=host, wallet__port=port), "wallet")
-        secret = jwt_secret(config, data_dir)
-        service = WalletService(config, data_dir, embedded_settings(config), secret)
-        uvloop.run(_serve(service, config.wallet.host))
+        serve_wallet(configured(config_file, wallet__host=host, wallet__port=port), data_dir)
 
 
-async def _serve(service: WalletService, host: str) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    port = await service.start()
-    try:
-        base = f"http://{host}:{port}"
-        lines = (
-            "",
-            f"  Wallet service is up: {base}",
-            f"  API description  {base}/openapi.json",
-            "  Ctrl-C stops it.",
-            "",
-        )
-        log.info("ready", port=port)
-        if sys.stdout.isatty():
-            click.echo("\n".join(lines))
-        await stopping.wait()
-    finally:
-        await service.stop()
+def serve_wallet(loaded: Loaded, data_dir: Path) -> None:
+    """Run the wallet service until SIGINT or SIGTERM."""
+    config = begin_log(loaded, "wallet")
+    service = WalletService(config, data_dir, embedded_settings(config), jwt_secret(config, data_dir))
+    uvloop.run(run_service(service, "Wallet service", config.wallet.host))
 
 
 @wallet_command.command("fence")

@@ -17,6 +17,7 @@ import msgspec
 
 from trade_engine.client.models import (
     Balance,
+    CancelAfter,
     Cancelled,
     Candle,
     Interval,
@@ -27,6 +28,7 @@ from trade_engine.client.models import (
     OrderStatus,
     OrderType,
     Page,
+    Pair,
     Placed,
     PlaceResult,
     SelfTradePrevention,
@@ -112,6 +114,8 @@ _order: Final = _one(Order)
 _placed: Final = _one(Placed)
 _results: Final = _one(list[PlaceResult])
 _cancelled: Final = _one(Cancelled)
+_cancel_after: Final = _one(CancelAfter)
+_pair: Final = _one(Pair)
 _orders: Final = _page(Order)
 _own_trades: Final = _page(Trade)
 _market_trades: Final = _page(MarketTrade)
@@ -219,6 +223,37 @@ def cancel_all(symbol: str | None = None) -> ApiCall[int]:
     """Cancel all orders, or those of a market: how many (by the last try, if it was repeated)."""
     params = _given(symbol=symbol)
     return ApiCall("DELETE", "/orders", lambda *answer: _cancelled(*answer).cancelled, Effect.REPEATABLE, params=params)
+
+
+def cancel_many(order_ids: Iterable[str]) -> ApiCall[list[PlaceResult]]:
+    """Cancel several orders in one request; each has its own result, in the order given.  Repeated like ``cancel``."""
+    body = {"order_ids": list(order_ids)}
+    return ApiCall("POST", "/orders/cancel-batch", _results, Effect.REPEATABLE, body=body)
+
+
+def cancel_after(timeout_s: int, symbol: str | None = None) -> ApiCall[CancelAfter]:
+    """Cancel all orders, or those of a market, after a time, unless you ask again before it is over; 0 calls it off."""
+    body: dict[str, Any] = {"timeout_s": timeout_s, **_given(symbol=symbol)}
+    return ApiCall("POST", "/orders/cancel-after", _cancel_after, Effect.REPEATABLE, body=body)
+
+
+def place_pair(one: NewOrder, other: NewOrder, client_pair_id: str | None = None) -> ApiCall[Pair]:
+    """Place two orders of which one cancels the other: of one symbol, side and quantity.
+
+    A LIMIT is post-only; the other one is a STOP or STOP_LIMIT.  Repeated with their client_order_ids like ``place``.
+    """
+    bodies = (one.body(), other.body())
+    names = ("type", "price", "stop_price", "take_profit", "display_quantity", "client_order_id")
+    body: dict[str, Any] = {name: bodies[0][name] for name in ("symbol", "side", "quantity", "self_trade_prevention")}
+    body["legs"] = [{name: leg[name] for name in names if name in leg} for leg in bodies]
+    body |= _given(client_pair_id=client_pair_id)
+    ids = (one.client_order_id, other.client_order_id)
+    return ApiCall("POST", "/order-pairs", _pair, Effect.REPEATABLE, body=body, client_order_ids=ids)
+
+
+def pair(order_id: str) -> ApiCall[Pair]:
+    """A pair of yours, by the id of one of its orders."""
+    return ApiCall("GET", f"/order-pairs/{_part(order_id)}", _pair)
 
 
 def amend(

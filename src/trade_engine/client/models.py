@@ -199,6 +199,25 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["running", "degraded"]
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """Two orders of which one cancels the other, as they are now."""
+
+    #: Its number: the sequence of its first leg.
+    pair: int
+    client_pair_id: str | None
+    is_open: bool
+    legs: list[Order]
+    replayed: bool = False
+
+
+class CancelAfter(msgspec.Struct, frozen=True):
+    """When your orders will be cancelled; None: not at all."""
+
+    symbol: str | None
+    timeout_s: int
+    cancel_at: datetime | None
+
+
 class Cancelled(msgspec.Struct, frozen=True):
     """How many orders were cancelled."""
 

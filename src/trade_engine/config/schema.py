@@ -67,6 +67,7 @@ class WebSocketSection(Section, frozen=True, kw_only=True):
     ping_s: Annotated[Seconds, Meta(description="pings are apart")] = 20
     pong_s: Annotated[Seconds, Meta(description="how long a pong may take")] = 20
     max_subscriptions: Annotated[Count, Meta(description="of one connection")] = 100
+    max_streams: Annotated[Count, Meta(description="the same, of clients of Binance")] = 1_024
     commands_per_s: Annotated[float, Meta(ge=0, description="of one connection; 0: no limit")] = 50
     commands_burst: Annotated[Count, Meta(description="of them at once")] = 200
     commands_at_once: Annotated[Count, Meta(description="of one connection under way")] = 64
@@ -129,13 +130,12 @@ class EngineSection(Section, frozen=True, kw_only=True):
     ] = 5
 
 
-RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+")]
-
-
 class RedisSection(Section, frozen=True, kw_only=True):
-    """redis: what several processes share (rate limits); none given, each process counts by itself."""
+    """redis: what processes share (rate limits, what markets show); none given, each process counts by itself."""
 
-    url: Annotated[RedisUrl | None, Meta(description="redis://:password@host:6379/0; empty: not used")] = None
+    url: Annotated[
+        str | None, Meta(description="redis://:password@host:6379/0, redis+sentinel://host,host/name; empty: not used")
+    ] = None
     url_file: Annotated[str | None, Meta(description="file that holds the url, instead of it")] = None
     host: Annotated[str | None, Meta(description="instead of the url, in parts: the machine")] = None
     port: Annotated[Port | None, Meta(description="its port; default: 6379")] = None
@@ -143,12 +143,23 @@ class RedisSection(Section, frozen=True, kw_only=True):
     user: Annotated[str | None, Meta(description="who logs in; default: nobody by name")] = None
     password: Annotated[str | None, Meta(description="the password, also beside a url without one")] = None
     password_file: Annotated[str | None, Meta(description="file that holds the password, instead of it")] = None
-    pool_size: Annotated[Count, Meta(description="connections at most")] = 100
+    tls: Annotated[bool, Meta(description="in parts: speak TLS; in a url rediss:// says so")] = False
+    tls_ca_file: Annotated[str | None, Meta(description="in parts: whom to trust; default: the system's")] = None
+    key_prefix: Annotated[str, Meta(max_length=100, description="begins each key; each engine has its own")] = (
+        "trade-engine:"
+    )
+    pool_size: Annotated[Count, Meta(description="connections at most, for rate limits")] = 100
     max_retries: Annotated[int, Meta(ge=0, le=10, description="repeats of a call within its time")] = 3
     timeout_ms: Annotated[
         int, Meta(ge=1, le=10_000, description="a slower Redis counts as away: the process goes on without it")
     ] = 50
     retry_every_s: Annotated[Seconds, Meta(description="between two looks for a Redis that went away")] = 1
+    cache_every_ms: Annotated[
+        int, Meta(ge=0, le=60_000, description="between two writes of a market's book, ticker, trades; 0: none")
+    ] = 100
+    cache_expire_s: Annotated[float, Meta(ge=1, le=86_400, description="after so long unwritten they are gone")] = 60
+    cache_levels: Annotated[int, Meta(ge=1, le=1_000, description="levels a side that they show")] = 100
+    cache_trades: Annotated[int, Meta(ge=1, le=500, description="trades that they show")] = 100
 
 
 AmqpUrl = Annotated[str, Meta(pattern=r"^amqps?://.+")]
@@ -172,6 +183,28 @@ class RabbitmqSection(Section, frozen=True, kw_only=True):
     confirm_timeout_s: Annotated[Seconds, Meta(description="unconfirmed for so long, they are published again")] = 30
     retry_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="first pause while RabbitMQ is away")] = 500
     retry_max_backoff_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="longest pause")] = 30_000
+    cross_check: Annotated[
+        bool, Meta(description="the wallet hears of trades and tells of each that is not in its ledger within 60 s")
+    ] = True
+
+
+class WebhooksSection(Section, frozen=True, kw_only=True):
+    """webhooks: events sent to endpoints that operators registered (`trade-engine webhooks`); needs rabbitmq.url."""
+
+    enabled: Annotated[bool, Meta(description="`trade-engine serve`: send them in this process, too")] = False
+    private_networks: Annotated[
+        list[str], Meta(description="such as 10.1.2.0/24: endpoints may be there, also with http://; else none")
+    ] = []
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="longest that one attempt may take, all of it")] = 5
+    tries: Annotated[int, Meta(ge=1, le=100, description="of an event; then it is dead, and its endpoint paused")] = 20
+    first_pause_s: Annotated[Seconds, Meta(description="after the first failure; doubled after each further one")] = 5
+    longest_pause_s: Annotated[Seconds, Meta(description="longest pause; as by default, the tries take 24 h")] = 9_520
+    queue: Annotated[Count, Meta(description="events that may wait for an endpoint; then the oldest is dropped")] = (
+        100_000
+    )
+    lanes: Annotated[int, Meta(ge=1, le=64, description="markets of an endpoint at a time")] = 4
+    host: Annotated[str, Meta(description="`serve --role notify`: address of its health and metrics")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="`serve --role notify`: their port; 0 picks a free one")] = 8083
 
 
 class WalletSection(Section, frozen=True, kw_only=True):
@@ -329,6 +362,7 @@ class Config(Section, frozen=True, kw_only=True):
     database: DatabaseSection = DatabaseSection()
     redis: RedisSection = RedisSection()
     rabbitmq: RabbitmqSection = RabbitmqSection()
+    webhooks: WebhooksSection = WebhooksSection()
     wallet: WalletSection = WalletSection()
     engine: EngineSection = EngineSection()
     matching: MatchingSection = MatchingSection()

@@ -13,7 +13,8 @@ from trade_engine.config.schema import section_of
 from trade_engine.config.sources import PREFIX, Layers
 
 SWITCH: Final = "TRADE_ENGINE_USUAL_NAMES"
-_PARTS: Final = ("port", "name", "user", "password")
+_PARTS: Final = ("port", "name", "user", "password", "tls", "tls_ca_file")
+_YES: Final = ("1", "true")
 #: Sections with a connection: the scheme of its url, its port, and its usual name and user.
 _CONNECTIONS: Final = {
     "database": ("postgresql", 5432, "trade_engine", "trade_engine"),
@@ -62,7 +63,8 @@ def put_usual(layers: Layers, env: Mapping[str, str]) -> list[Note]:
         url, host = (f"{section.upper()}_{part}" for part in ("URL", "HOST"))
         names = [url] if env.get(url) else []
         if not names and env.get(host) and "host" in section_of(section).__struct_fields__:
-            names = [host, *(f"{section.upper()}_{part.upper()}" for part in _PARTS)]
+            parts = [part for part in _PARTS if part in section_of(section).__struct_fields__]
+            names = [host, *(f"{section.upper()}_{part.upper()}" for part in parts)]
         for name in names:
             option = f"{section}.{name.partition('_')[2].lower()}"
             # What a cluster's service links say is no port: tcp://10.0.0.1:5432.
@@ -111,7 +113,7 @@ def join_connections(layers: Layers) -> None:
             if layers.rank(f"{section}.{part}", f"{section}.{part}_file") < url:
                 layers.drop(f"{section}.{part}")
                 layers.drop(f"{section}.{part}_file")
-        left = [part for part in _PARTS if tree.get(part) is not None]
+        left = [part for part in _PARTS if tree.get(part) is not None and (part != "tls" or _is_tls(tree))]
         if left and not (url and left == ["password"]):
             also = "beside a url only a password may stand" if url else f"{section}.host is missing"
             raise ConfigError(f"{section}.{left[0]}: {_shown(left[0], tree)}: {also}")
@@ -121,6 +123,10 @@ def join_connections(layers: Layers) -> None:
 
 def _connections() -> list[str]:
     return [section for section in _CONNECTIONS if "url" in section_of(section).__struct_fields__]
+
+
+def _is_tls(tree: dict[str, Any]) -> bool:
+    return str(tree.get("tls")).lower() in _YES
 
 
 def _shown(part: str, tree: dict[str, Any]) -> str:
@@ -141,7 +147,11 @@ def _url(section: str, tree: dict[str, Any]) -> str:
     if host.startswith("/"):
         return f"{scheme}://{login}@/{path}?host={quote(host)}&port={at}"
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"{scheme}://{login}{'@' if login else ''}{host}:{at}/{path}"
+    is_tls, trusted = _is_tls(tree), tree.get("tls_ca_file")
+    if trusted and not is_tls:
+        raise ConfigError(f"{section}.tls_ca_file: {trusted!r}: {section}.tls is not set")
+    query = f"?ssl_ca_certs={quote(str(trusted), safe='/')}" if trusted else ""
+    return f"{scheme}{'s' if is_tls else ''}://{login}{'@' if login else ''}{host}:{at}/{path}{query}"
 
 
 def _with_password(section: str, url: str, password: str) -> str:

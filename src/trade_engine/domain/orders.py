@@ -27,6 +27,8 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     time_in_force: TimeInForce = TimeInForce.GTC
     stp: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
     client_order_id: str | None = None
+    #: It may have a client order id that an order had which has ended.
+    may_reuse_id: bool = False
     institution_id: str | None = None
     post_only: bool = False
     #: STOP and STOP_LIMIT: reached from the other side, when the price is better.
@@ -35,6 +37,27 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     #: Market BUY by amount: what to spend, instead of ``quantity``.
     quote_amount: int = 0
     expires_us: int = 0
+
+
+class PlacePair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Two orders of one user, market, side and quantity, of which one cancels the other."""
+
+    legs: tuple[PlaceOrder, PlaceOrder]
+    #: What the caller calls the pair.
+    client_pair_id: str | None = None
+
+
+class OrderPair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A pair that was accepted.  Its first leg is the one whose reservation pays for whichever of them trades."""
+
+    first_order_id: str
+    second_order_id: str
+    #: The first leg's number in the core.
+    pair_number: int
+    user_id: str
+    market_id: int
+    client_pair_id: str | None
+    created_us: int
 
 
 class Order(msgspec.Struct, gc=False, kw_only=True):
@@ -67,7 +90,14 @@ class Order(msgspec.Struct, gc=False, kw_only=True):
     display: int = 0
     max_notional: int = 0
     expires_us: int = 0
+    #: The other leg of its pair, for ever: they are linked in the core for as long as both are open.
     linked_number: int = 0
+    #: Whose reservation pays for it, if that is not its own: of a pair's second leg, the first one.
+    funded_by: str | None = None
+    #: What its user calls the pair; only the second leg has it.
+    client_pair_id: str | None = None
+    #: Its client order id was that of an order which has ended; only known while it is placed.
+    reuses_id: bool = False
     filled: int = 0
     filled_notional: int = 0
     cancelled: int = 0
@@ -94,6 +124,24 @@ class Order(msgspec.Struct, gc=False, kw_only=True):
     def leaves(self) -> int:
         """What is neither filled nor cancelled."""
         return self.quantity - self.filled - self.cancelled
+
+    @property
+    def pair_number(self) -> int:
+        """The number of its pair, which is that of the pair's first leg; 0: it is in none."""
+        return min(self.sequence, self.linked_number) if self.linked_number else 0
+
+
+def pair_of(second: Order) -> OrderPair:
+    """The pair of a second leg that was accepted."""
+    return OrderPair(
+        first_order_id=second.funded_by or "",
+        second_order_id=second.order_id,
+        pair_number=second.pair_number,
+        user_id=second.user_id,
+        market_id=second.market_id,
+        client_pair_id=second.client_pair_id,
+        created_us=second.created_us,
+    )
 
 
 class Trade(msgspec.Struct, gc=False, frozen=True, kw_only=True):

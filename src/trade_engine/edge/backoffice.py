@@ -1,4 +1,4 @@
-"""What the admin API works with beside the engine: dead letters, reconciliation, options, and the record of it all."""
+"""What the admin API works with beside the engine: dead letters, reconciliation, options, webhooks, and the record."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 from trade_engine.settlement.dead_letters import DeadLetters
 from trade_engine.settlement.reconciler import Reconciler
 from trade_engine.storage.types import Pool
+from trade_engine.storage.webhooks import WebhookStore
 
 
 class Reloaded(NamedTuple):
@@ -25,3 +26,4 @@ class BackOffice(NamedTuple):
     reconciler: Reconciler
     #: Reads the configuration again; raises InvalidRequest if it is wrong.
     reload: Callable[[], Awaitable[Reloaded]]
+    webhooks: WebhookStore

@@ -5,14 +5,14 @@ Amounts are decimal strings; a JSON number is refused, because a float may alrea
 
 import json
 import re
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from trade_engine.domain.enums import OrderType, SelfTradePrevention, Side, TimeInForce
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
-from trade_engine.domain.orders import PlaceOrder
+from trade_engine.domain.orders import PlaceOrder, PlacePair
 from trade_engine.domain.scale import ScaleError, parse_units
 from trade_engine.edge.shapes import (
     AmountText,
@@ -29,6 +29,7 @@ from trade_engine.sequencer.ports import Amendment
 
 Body = TypeVar("Body")
 
+_LEGS: Final = 2
 #: Characters of a client order id.
 CLIENT_ID_MAX: Final = 100
 
@@ -50,6 +51,28 @@ class PlaceBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     display_quantity: AmountText | None = None
     quote_amount: AmountText | None = None
     expires_at: TimeText | None = None
+
+
+class LegBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One leg of a pair; a LIMIT is post-only."""
+
+    type: TypeWord
+    price: AmountText | None = None
+    stop_price: AmountText | None = None
+    take_profit: bool = False
+    display_quantity: AmountText | None = None
+    client_order_id: ClientId | None = None
+
+
+class PairBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of POST /order-pairs: two orders of which one cancels the other."""
+
+    symbol: SymbolText
+    side: SideWord
+    quantity: AmountText
+    legs: Annotated[list[LegBody], msgspec.Meta(extra_json_schema={"minItems": 2, "maxItems": 2})]
+    client_pair_id: ClientId | None = None
+    self_trade_prevention: PreventionWord = "CANCEL_NEWEST"
 
 
 class AmendBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -76,6 +99,10 @@ FIELD_CODES = {
     "display_quantity": "INVALID_DISPLAY_QUANTITY",
     "quote_amount": "INVALID_QUOTE_AMOUNT",
     "expires_at": "INVALID_EXPIRY",
+    "legs": "INVALID_PAIR",
+    "order_ids": "INVALID_BATCH",
+    "timeout_s": "INVALID_TIMEOUT",
+    "client_pair_id": "INVALID_PAIR",
 }
 
 #: Fields that are decimal strings.
@@ -123,6 +150,39 @@ def read_place(body: PlaceBody, symbol: str, user_id: str, institution_id: str |
         quote_amount=_amount("quote_amount", body.quote_amount),
         expires_us=read_time(body.expires_at, "expires_at", "INVALID_EXPIRY") if body.expires_at is not None else 0,
     )
+
+
+def read_pair(body: PairBody, symbol: str, user_id: str, institution_id: str | None) -> PlacePair:
+    """The request of a body; ``symbol`` is the market's own spelling.
+
+    Raises:
+        InvalidRequest: a field cannot be read, its own code; INVALID_PAIR.
+    """
+    if len(body.legs) != _LEGS:
+        message = "a pair has two legs"
+        raise InvalidRequest("INVALID_PAIR", message, field="legs", provided=len(body.legs), limit=_LEGS)
+    one, other = (
+        read_place(
+            PlaceBody(
+                symbol=body.symbol,
+                side=body.side,
+                type=leg.type,
+                quantity=body.quantity,
+                price=leg.price,
+                stop_price=leg.stop_price,
+                client_order_id=leg.client_order_id,
+                self_trade_prevention=body.self_trade_prevention,
+                post_only=leg.type.upper() == OrderType.LIMIT.name,
+                take_profit=leg.take_profit,
+                display_quantity=leg.display_quantity,
+            ),
+            symbol,
+            user_id,
+            institution_id,
+        )
+        for leg in body.legs
+    )
+    return PlacePair(legs=(one, other), client_pair_id=body.client_pair_id)
 
 
 def read_amend(body: AmendBody) -> Amendment:

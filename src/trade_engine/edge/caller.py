@@ -63,6 +63,14 @@ class Callers:
         """
         return await self._authenticator.authenticate_signature(given, signed, address)
 
+    async def by_key(self, api_key: str, address: str) -> Principal:
+        """Who an API key is of that comes without a signature; it may only read.
+
+        Raises:
+            Unauthorized, Forbidden, Unavailable: as the documentation's codes say.
+        """
+        return await self._authenticator.authenticate_key(api_key, address)
+
     async def require_live(self, principal: Principal) -> None:
         """Refuse a login by an API key that was revoked meanwhile.
 

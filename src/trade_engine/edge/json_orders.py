@@ -15,15 +15,25 @@ from trade_engine.edge.auth.tokens import Principal
 from trade_engine.edge.bodies import (
     CLIENT_ID_MAX,
     AmendBody,
+    PairBody,
     PlaceBody,
     decode,
     is_client_order_id,
     read_amend,
     read_order_id,
+    read_pair,
     read_place,
 )
 from trade_engine.edge.trading import Desk
-from trade_engine.edge.views import CancelledView, OrderView, PlacedView, show_order, show_own_trade
+from trade_engine.edge.views import (
+    CancelledView,
+    OrderView,
+    PairView,
+    PlacedView,
+    show_order,
+    show_own_trade,
+    show_pair,
+)
 from trade_engine.sequencer.ports import Placed
 
 #: Fields of which a refusal shows what was written, not what was read of it, and nothing where they were not given.
@@ -33,6 +43,7 @@ _AS_WRITTEN: Final = frozenset(("price", "quantity", "stop_price", "expires_at")
 _BY_CLIENT: Final = "client:"
 
 _decoder = msgspec.json.Decoder(PlaceBody)
+_pair_decoder = msgspec.json.Decoder(PairBody)
 _amend_decoder = msgspec.json.Decoder(AmendBody)
 
 
@@ -52,6 +63,20 @@ async def place(desk: Desk, caller: Principal, content: bytes) -> PlacedView:
         view.replayed = True
         view.differs = differences(request, placed.order, desk.markets.numbered(placed.order.market_id))
     return view
+
+
+async def place_pair(desk: Desk, caller: Principal, content: bytes) -> PairView:
+    """Place the caller's pair that ``content`` describes: both legs."""
+    body = decode(_pair_decoder, content)
+    market = desk.markets.named(body.symbol)
+    request = read_pair(body, market.symbol, caller.user_id, caller.institution_id)
+    return show_pair(await desk.place_pair(request), market)
+
+
+async def find_pair(desk: Desk, caller: Principal, order_id: str) -> PairView:
+    """The caller's pair that one of its legs names."""
+    found = await desk.pair(await _identify(desk, caller, order_id), caller.user_id)
+    return show_pair(found, desk.markets.numbered(found.pair.market_id))
 
 
 def read_request(desk: Desk, caller: Principal, content: bytes) -> PlaceOrder:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from trade_engine.edge.auth.authenticator import Authenticator
+from trade_engine.edge.auth.listen_keys import ListenKeys
 from trade_engine.edge.auth.tokens import TokenVerifier
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.balances import Balances, Pending
 from trade_engine.edge.caller import Callers
+from trade_engine.edge.cancel_timers import CancelTimers
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.markets import Markets
 from trade_engine.edge.meter import Access, Meter, NoMeter
@@ -37,6 +39,7 @@ class Services:
         authenticator: Authenticator | None = None,
         rabbitmq: Callable[[], str] = lambda: "not used",
         access: Access | None = None,
+        redis: Callable[[], str] | None = None,
     ) -> None:
         self.callers = Callers(
             authenticator or Authenticator(verifier), limits, settings.queries_at_once, settings.public_at_once
@@ -48,6 +51,8 @@ class Services:
         self.database = database
         #: ``ok``, ``down`` and why, or ``not used``.
         self.rabbitmq = rabbitmq
+        #: ``ok``, ``degraded`` or ``not used``.
+        self.redis = redis or limits.condition
         self.backoffice = backoffice
         self.reader = reader
         self.operations = operations
@@ -58,3 +63,5 @@ class Services:
         self.markets = Markets(reader)
         self.desk = Desk(trading, self.markets, queries, limits, self.meter)
         self.balances = Balances(wallet, pending)
+        self.listen_keys = ListenKeys()
+        self.cancel_timers = CancelTimers(backoffice.pool, self.desk)

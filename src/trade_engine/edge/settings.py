@@ -115,6 +115,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     pong_s: float = 20.0
     max_message_bytes: int = 64 * 1024
     max_subscriptions: int = 100
+    #: The same for streams of the face that clients of Binance know.
+    max_streams: int = 1_024
     commands_per_s: float = 50.0
     commands_burst: int = 200
     commands_at_once: int = 64

@@ -52,6 +52,7 @@ UUID: Final = text(_UUID, _ORDER, format="uuid")
 ORDER_NAME: Final = text(f"({_UUID}|client:[!-~]{{1,100}})", _ORDER)
 SYMBOL: Final = text(r"[A-Za-z0-9]{1,15}[-/]?[A-Za-z0-9]{1,15}", "BTC-USDT")
 KEY: Final = text("tek_[0-9a-f]{32}", "tek_0123456789abcdef0123456789abcdef")
+ENDPOINT: Final = text("whe_[0-9a-f]{32}", "whe_0123456789abcdef0123456789abcdef")
 REASON: Final = text(r"[^\u0000]*", "asked for by the customer", minLength=1, maxLength=400)
 
 #: What comes in.
@@ -77,6 +78,7 @@ Time = Annotated[
 ]
 Id = Annotated[str, Meta(extra_json_schema=UUID)]
 KeyId = Annotated[str, Meta(extra_json_schema=KEY)]
+EndpointId = Annotated[str, Meta(extra_json_schema=ENDPOINT)]
 Symbol = Annotated[str, Meta(extra_json_schema=text("[A-Z0-9]{1,15}/[A-Z0-9]{1,15}", "BTC/USDT"))]
 Asset = Annotated[str, Meta(extra_json_schema=text("[A-Z0-9]{1,15}", "USDT"))]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.domain.errors import Refused
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, PlaceOrder
+from trade_engine.domain.orders import Order, PlaceOrder, PlacePair
 from trade_engine.edge.limits import RateLimits, debit_fills
 from trade_engine.edge.markets import Markets
 from trade_engine.edge.meter import Meter
-from trade_engine.sequencer.ports import Amendment, Placed, Trading
+from trade_engine.sequencer.ports import Amendment, Placed, PlacedPair, Trading
 from trade_engine.storage.queries import Page, Queries
 
 
@@ -37,6 +37,17 @@ class Desk:
         self._meter.placed(request.symbol, time.perf_counter() - started)
         debit_fills(self._limits, request.user_id, placed.fills)
         return placed
+
+    async def place_pair(self, request: PlacePair) -> PlacedPair:
+        """Place two orders of which one cancels the other; returns after the commit."""
+        try:
+            return await self._trading.place_pair(request)
+        except Refused as error:
+            raise self.markets.explain(error, request.legs[0]) from error
+
+    async def pair(self, order_id: str, user_id: str) -> PlacedPair:
+        """The pair that a user's order is a leg of."""
+        return await self._trading.pair(order_id, user_id)
 
     async def amend(self, order_id: str, user_id: str, change: Amendment) -> Placed:
         """Change an order; returns after the commit."""

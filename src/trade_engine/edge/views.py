@@ -28,7 +28,7 @@ from trade_engine.edge.shapes import (
 from trade_engine.edge.times import show_time, show_time_or_none
 from trade_engine.marketdata.candles import Candle
 from trade_engine.marketdata.intervals import end_of
-from trade_engine.sequencer.ports import TickerView
+from trade_engine.sequencer.ports import DepthView, PlacedPair, TickerView
 
 #: What an order that asked for an end has; any other's is the longest life, which is the venue's rule.
 _ENDING: Final = (TimeInForce.DAY, TimeInForce.GTD)
@@ -61,6 +61,22 @@ class OrderView(msgspec.Struct, gc=False):
     expires_at: Time | None
     #: Only of a stop that is reached from the other side.
     take_profit: bool | UnsetType = UNSET
+    #: Only of a leg of a pair: the sequences of the pair, which is its first leg's, and of the other leg.
+    pair: int | UnsetType = UNSET
+    linked_sequence: int | UnsetType = UNSET
+
+
+class PairView(msgspec.Struct, gc=False, omit_defaults=True):
+    """A pair of orders of which one cancels the other, and its legs as they are now."""
+
+    #: The sequence of its first leg, whose reservation pays for whichever of them trades.
+    pair: int
+    client_pair_id: str | None
+    #: Whether a leg of it is open.
+    is_open: bool
+    legs: list[OrderView]
+    #: A client_order_id of it was used before: nothing new was placed.
+    replayed: bool = False
 
 
 class OwnTradeView(msgspec.Struct, gc=False, omit_defaults=True):
@@ -111,6 +127,24 @@ class CandleView(msgspec.Struct, gc=False):
     trades: int
     #: Its time is over and all its trades are in.
     closed: bool
+
+
+class LevelView(msgspec.Struct, gc=False):
+    """All that is offered at one price."""
+
+    price: Amount
+    quantity: Amount
+    num_orders: int
+
+
+class BookView(msgspec.Struct):
+    """A committed book, best prices first; ``sequence`` is the market's event that it shows."""
+
+    symbol: Symbol
+    bids: list[LevelView]
+    asks: list[LevelView]
+    spread: Amount | None
+    sequence: int
 
 
 class TickerAnswer(msgspec.Struct, gc=False):
@@ -192,6 +226,19 @@ def show_order(order: Order, market: Market) -> OrderView:
         show_time_or_none(order.cancelled_us),
         show_time(order.expires_us) if order.time_in_force in _ENDING and order.expires_us else None,
         True if order.flags & OrderFlag.REVERSED else UNSET,
+        order.pair_number or UNSET,
+        order.linked_number or UNSET,
+    )
+
+
+def show_pair(placed: PlacedPair, market: Market) -> PairView:
+    """A pair for JSON."""
+    return PairView(
+        placed.pair.pair_number,
+        placed.pair.client_pair_id,
+        any(leg.status.is_open for leg in placed.legs),
+        [show_order(leg, market) for leg in placed.legs],
+        placed.replayed,
     )
 
 
@@ -251,6 +298,19 @@ def show_candle(candle: Candle, market: Market, interval: str, committed_us: int
         candle.trades,
         end_us <= committed_us,
     )
+
+
+def show_book(market: Market, view: DepthView) -> BookView:
+    """A book for JSON."""
+    decimals = market.price_decimals
+
+    def show(rows: list[tuple[int, int, int]]) -> list[LevelView]:
+        return [
+            LevelView(format_price(price, decimals), format_units(quantity), orders) for price, quantity, orders in rows
+        ]
+
+    spread = format_price(view.asks[0][0] - view.bids[0][0], decimals) if view.asks and view.bids else None
+    return BookView(market.symbol, show(view.bids), show(view.asks), spread, view.sequence)
 
 
 def show_ticker(market: Market, view: TickerView) -> TickerAnswer:

@@ -98,7 +98,7 @@ class Paces:
         now = self._clock()
         paid_at = max(now, self._paid_at.pop(address, 0.0)) + cost * self._interval_s
         self._paid_at[address] = paid_at
-        for _ in range(_SWEEP):
+        for _ in range(min(_SWEEP, len(self._paid_at))):
             oldest = next(iter(self._paid_at))
             if self._paid_at[oldest] > now and len(self._paid_at) <= self._max:
                 return

@@ -14,7 +14,7 @@ from trade_engine.messaging.broker import BrokerAway, away
 from trade_engine.messaging.reader import JournalReader, groups
 from trade_engine.messaging.source import RelaySource
 from trade_engine.messaging.telling import EventMessage
-from trade_engine.messaging.topology import DEAD_QUEUE, Topology
+from trade_engine.messaging.topology import BURIED_IN, BURIED_WHY, DEAD_QUEUE, Topology
 
 _TIMEOUT_S: Final = 10.0
 _PAGE_BATCHES: Final = 64
@@ -100,7 +100,9 @@ async def requeue_dead(channel: AbstractChannel, limit: int) -> list[Passing]:
                 continue
             properties = message.header.properties
             properties.headers = {
-                name: value for name, value in (properties.headers or {}).items() if not name.startswith("x-")
+                name: value
+                for name, value in (properties.headers or {}).items()
+                if not name.startswith("x-") and name not in (BURIED_IN, BURIED_WHY)
             }
             properties.expiration = None
             answer = await channel.basic_publish(
@@ -149,6 +151,8 @@ def _passing(message: DeliveredMessage) -> Passing:
     headers: dict[str, Any] = dict(properties.headers or {})
     deaths = headers.get("x-death")
     last: dict[str, Any] = deaths[0] if isinstance(deaths, list) and deaths else {}
+    if BURIED_IN in headers:
+        last = {"queue": headers[BURIED_IN], "reason": headers.get(BURIED_WHY), "count": 1}
     return Passing(
         properties.message_id or "", message.routing_key or "", message.body, last.get("queue"), last.get("reason"),
         int(last.get("count", 0)),

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import asyncpg
 import structlog
 
 from trade_engine.domain.ids import sequence_of_trade
@@ -21,6 +20,7 @@ from trade_engine.messaging.reader import JournalReader, groups
 from trade_engine.messaging.source import EpochMoved, MissingTrade, RelaySource, Superseded
 from trade_engine.messaging.telling import EventMessage, SettlementNote, ToldBatch
 from trade_engine.sequencer.publish import CommittedBatch
+from trade_engine.storage.errors import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,6 @@ _OUTBOX_AT_ONCE: Final = 1_000
 #: Messages told without giving way to the engine, whose loop this is.
 _AT_ONCE: Final = 50
 _DEPTHS_EVERY_S: Final = 15.0
-_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _STUCK: Final = (UnknownOrder, MissingTrade, KeyError, ValueError)
 
 
@@ -156,7 +155,7 @@ class Relay:
             except Superseded as error:
                 log.error("relay_superseded", why=str(error))
                 self._trouble, self._superseded = "another relay has taken over", True
-            except (BrokerAway, *_AWAY, *_STUCK) as error:
+            except (BrokerAway, *DATABASE_ERRORS, *_STUCK) as error:
                 self._fail(error)
             finally:
                 await self._broker.close()

@@ -13,6 +13,9 @@ NOTIFICATIONS_QUEUE: Final = "notification.service.trades"
 DEAD_QUEUE: Final = "dlx.failed"
 DEAD_EXCHANGE: Final = "dlx"
 DEAD_TRADES_KEY: Final = "failed.trades"
+#: Headers of a dead letter that no queue's terms buried but its consumer: the queue it was in, and why.
+BURIED_IN: Final = "buried_in"
+BURIED_WHY: Final = "buried_why"
 
 _DAY_MS: Final = 86_400_000
 _GIB: Final = 1 << 30

@@ -1,9 +1,9 @@
-"""What metrics read of what an engine stands on: database, pools, Redis, wallet, backlog, its own tasks."""
+"""What metrics read of what an engine stands on: database, pools, wallet, backlog, its own tasks."""
 
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -12,9 +12,8 @@ from trade_engine.ops.supervisor import Supervisor
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.storage.oversight import Backlog, settlement_backlog
 from trade_engine.storage.types import Pool
-from trade_engine.wallet.breaker import BreakerState
-from trade_engine.wallet.http_client import HttpWallet
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
+from trade_engine.wallet.port import Breaker, BreakerState
 
 log = structlog.get_logger(__name__)
 
@@ -77,19 +76,13 @@ def read_surroundings(
         yield Reading("database_pool_max", "Connections there may be.", pool.get_max_size(), label)
 
 
-def read_redis(condition: str) -> Iterator[Reading]:
-    """Redis, if it is used."""
-    if condition != "not used":
-        yield Reading("redis_up", "1 while Redis counts rate limits, 0 while this process does.", condition == "ok")
-
-
-def read_wallet(wallet: Any) -> Iterator[Reading]:
-    """The circuit breaker of a wallet over HTTP."""
-    if not isinstance(wallet, HttpWallet):
+def read_wallet(breaker: Breaker | None) -> Iterator[Reading]:
+    """The wallet's circuit breaker, if it has one."""
+    if breaker is None:
         return
-    state = wallet.breaker.state
+    state = breaker.state
     yield Reading("wallet_circuit_open", "1 while the wallet is not called.", float(state is BreakerState.OPEN))
     for each in BreakerState:
         label = ("state", each.value)
         yield Reading("wallet_breaker_state", "1 for the state of the wallet's breaker.", float(each is state), label)
-    yield Reading("wallet_breaker_opened", "Times that the breaker opened.", wallet.breaker.opened, counts=True)
+    yield Reading("wallet_breaker_opened", "Times that the breaker opened.", breaker.opened, counts=True)

@@ -24,33 +24,32 @@ from trade_engine.bootstrap.api import (
     beside,
     beside_prefixes,
     connection_settings,
-    make_key_set,
-    make_limits,
-    make_verifier,
     server_settings,
     start_access_log,
+    start_authenticator,
 )
+from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
-from trade_engine.bootstrap.keys import encryption_keys, jwt_secret
+from trade_engine.bootstrap.keys import jwt_secret
 from trade_engine.bootstrap.lease import Tenure
+from trade_engine.bootstrap.redis import keep_market_cache, make_market_cache, read_redis, redis_condition, start_limits
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.stopping import Farewell
 from trade_engine.bootstrap.tracing import start_traces, timed_by
 from trade_engine.bootstrap.wallet import make_wallet
+from trade_engine.bootstrap.webhooks import webhook_store
+from trade_engine.cache.market_cache import MarketCache
 from trade_engine.config import Config, markets_of
-from trade_engine.edge.auth.authenticator import Authenticator
-from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
+from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.entrance import Entrance
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
-from trade_engine.edge.settings import (
-    StreamSettings,
-)
+from trade_engine.edge.settings import StreamSettings
 from trade_engine.edge.ws.server import StreamServer
 from trade_engine.http.addresses import ClientAddress
 from trade_engine.http.connections import Connections
@@ -67,7 +66,7 @@ from trade_engine.ops.readings import (
     read_streams,
 )
 from trade_engine.ops.supervisor import EXIT_BROKEN, EXIT_SUPERSEDED, Supervisor
-from trade_engine.ops.surroundings import BacklogCount, read_redis, read_surroundings, read_wallet
+from trade_engine.ops.surroundings import BacklogCount, read_surroundings, read_wallet
 from trade_engine.ops.watchdog import Watchdog
 from trade_engine.sequencer.admission import DAY_US
 from trade_engine.sequencer.clock import Clock
@@ -81,7 +80,6 @@ from trade_engine.settlement.proceeds import pending_proceeds
 from trade_engine.settlement.reconcile import excess_reservations
 from trade_engine.settlement.reconciler import Reconciler, earlier_excess
 from trade_engine.settlement.worker import MarkedTrade, SettlementSettings, SettlementWorker
-from trade_engine.storage.api_keys import ApiKeyStore
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Connection
 from trade_engine.wallet.port import Release
@@ -128,7 +126,9 @@ class TradeEngine:
         self.streams: StreamServer | None = None
         self.relay: Relay | None = None
         self._read_relay: Callable[[], Iterable[Reading]] = tuple
+        self._read_consumers: Callable[[], Iterable[Reading]] = tuple
         self.limits: RateLimits | None = None
+        self.market_cache: MarketCache | None = None
         self.metrics = Metrics(self._readings)
         self._stack = contextlib.AsyncExitStack()
         self.traces = start_traces(config, self._stack)
@@ -177,7 +177,7 @@ class TradeEngine:
 
     def _start_wallet_and_settlement(self) -> None:
         settlement = self.config.settlement
-        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called)
+        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called, flush_later=True)
         self._stack.push_async_callback(self.wallet.aclose)
         self.settlement = SettlementWorker(
             self.pool,
@@ -274,6 +274,8 @@ class TradeEngine:
             self.engine.publisher.add("relay", relay)
             self._stack.push_async_callback(relay.stop)
             self._run("relay", relay.run)
+        urls, stack = (self.database_url, self.tenure.url), self._stack
+        self._read_consumers = await start_consumers(self.config, urls, self.data_dir, stack, self._run)
 
     def _unwell(self) -> dict[str, str]:
         """What of this process is not well, by name."""
@@ -302,9 +304,11 @@ class TradeEngine:
         return await earlier_excess(self.pool, self.wallet, epoch)
 
     async def _start_api(self) -> None:
-        authenticator, options = self._start_authenticator(), self.config.database
+        options = self.config.database
+        authenticator = start_authenticator(self.config, self.secret, self.data_dir, self.pool, self._run)
         access = start_access_log(self.config, self._stack)
-        self.limits = limits = await self._start_limits()
+        self.limits = limits = await start_limits(self.config, self._stack)
+        webhooks = webhook_store(self.config, self.pool, self.data_dir)
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -315,17 +319,22 @@ class TradeEngine:
             limits,
             api_settings(self.config),
             lambda user_id: pending_proceeds(self._history_pool, user_id),
-            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload),
+            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload, webhooks),
             self.probe.condition,
             self.metrics,
             authenticator,
             access=access if self.traces is None else self.traces.over(access),
             rabbitmq=lambda: self.relay.condition() if self.relay else "not used",
+            redis=lambda: redis_condition(limits, self.market_cache),
         )
+        epoch, now_us = self.epoch, self.clock.unbroken_us
+        cache = make_market_cache(self.config, self.engine.reader, services.queries, self.pool, epoch, now_us)
+        self.market_cache = keep_market_cache(cache, self.engine.publisher, self._run, self._stack)
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app = create_app(services)
         if services.settings.binance:
             self.app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), self.app)
+        self._run("cancel timers", services.cancel_timers.keep_running)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
         for server in (self.api, self.websocket):
@@ -369,25 +378,21 @@ class TradeEngine:
         yield from read_settlement(self.settlement)
         yield from read_partitions(self._default_rows)
         yield from self.backlog.readings()
-        yield from read_wallet(self.wallet)
-        yield from read_redis("not used" if self.limits is None else self.limits.condition())
+        yield from read_wallet(self.wallet.breaker)
+        yield from read_redis(self.limits, self.market_cache)
         yield from self._read_relay()
+        yield from self._read_consumers()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
-
-    def _start_authenticator(self) -> Authenticator:
-        verifier = make_verifier(self.config, self.secret)
-        key_set = make_key_set(self.config, verifier)
-        if key_set is not None:
-            self._run("key set", key_set.keep_running)
-        ring = KeyRing(ApiKeyStore(self.pool, encryption_keys(self.config, self.data_dir)))
-        self._run("API keys", ring.keep_running)
-        return Authenticator(verifier, ring)
 
     async def _start_streams(self, services: Services) -> StreamServer:
         options = msgspec.structs.asdict(self.config.websocket)
         address_of = ClientAddress(self.config.server.trusted_proxies)
         streams = StreamServer(services, StreamSettings(**options), address_of)
+        if services.settings.binance:
+            face = BinanceFace(streams)
+            streams.add_face(face)
+            self._run("user streams", face.users.run)
         await streams.start()
         self._run("streams", streams.look_after)
         self._run("balances", streams.accounts.run)
@@ -416,12 +421,6 @@ class TradeEngine:
         if self.streams is not None and self.supervisor.reason is None:
             await self.farewell.take(self._entrance, self._servers, self.streams, self.settlement)
         await self._stop_serving()
-
-    async def _start_limits(self) -> RateLimits:
-        limits = make_limits(self.config)
-        self._stack.push_async_callback(limits.aclose)
-        await limits.start()
-        return limits
 
     async def stop(self) -> None:
         """Stop everything, last started first; a second call does nothing."""

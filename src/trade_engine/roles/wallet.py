@@ -1,15 +1,18 @@
-"""The wallet as a process of its own: 1 database -> 2 ledger -> 3 API."""
+"""The wallet as a process of its own: 1 database -> 2 ledger -> 3 cross-check -> 4 API."""
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from trade_engine import __version__
 from trade_engine.bootstrap.api import make_verifier
+from trade_engine.bootstrap.cross_check import start_cross_check
 from trade_engine.config import Config
 from trade_engine.edge.problems import Unauthorized
 from trade_engine.http.server import ApiServer
 from trade_engine.http.settings import ServerSettings
+from trade_engine.ops.metrics import exposition
 from trade_engine.ops.supervisor import Supervisor
 from trade_engine.storage.embedded import EmbeddedSettings, use_embedded
 from trade_engine.storage.migrate import load_migrations, migrations_of_wallet, require_current, up
@@ -35,6 +38,7 @@ class WalletService:
         self._embedded = embedded
         self._secret = secret
         self._stack = contextlib.AsyncExitStack()
+        self._supervisor = Supervisor()
 
     async def start(self) -> int:
         """Start; the port that it listens on.
@@ -71,7 +75,10 @@ class WalletService:
             reserve_timeout_s=config.wallet.reserve_timeout_ms / 1e3,
             timeout_s=config.wallet.timeout_ms / 1e3,
         )
-        app = create_wallet_app(wallet, _roles(config, self._secret), __version__, await self._probe(url))
+        run = partial(self._supervisor.start, stack=self._stack)
+        read = await start_cross_check(config, url, self._stack, run)
+        probed = await self._probe(url)
+        app = create_wallet_app(wallet, _roles(config, self._secret), __version__, probed, lambda: exposition(read))
         server = ApiServer(
             app,
             ServerSettings(
@@ -90,7 +97,7 @@ class WalletService:
         self._stack.push_async_callback(close_pool, pool)
         probe = DatabaseProbe(pool)
         await probe.look()
-        Supervisor().start("database probe", probe.keep_running, stack=self._stack)
+        self._supervisor.start("database probe", probe.keep_running, stack=self._stack)
         return probe.condition
 
     async def stop(self) -> None:

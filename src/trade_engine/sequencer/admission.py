@@ -12,20 +12,19 @@ from typing import Final
 
 import structlog
 
-from trade_engine.domain.commands import OrderFlag
-from trade_engine.domain.enums import OrderType, Side, TimeInForce
+from trade_engine.domain.enums import OrderType, TimeInForce
 from trade_engine.domain.errors import EngineError, InvalidRequest, OutcomeUnknown, Refused, Unavailable
-from trade_engine.domain.fees import initial_hold
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, PlaceOrder
-from trade_engine.domain.rules import check_cost, check_order
-from trade_engine.domain.scale import UNIT, format_units
-from trade_engine.matching.protocol import Book
+from trade_engine.domain.orders import Order, PlaceOrder, PlacePair
+from trade_engine.domain.rules import check_order
+from trade_engine.domain.scale import format_units
 from trade_engine.sequencer.batch import releases_of
 from trade_engine.sequencer.bookkeeping import CommandOutcome
 from trade_engine.sequencer.clock import Clock
 from trade_engine.sequencer.engine_request import PlaceRequest
 from trade_engine.sequencer.failpoints import FailpointError, Failpoints
+from trade_engine.sequencer.new_order import new_order
+from trade_engine.sequencer.pair_request import PairRequest, check_pair
 from trade_engine.sequencer.pipeline import Sequencer
 from trade_engine.sequencer.store.port import Store, StoreError, Unstorable
 from trade_engine.wallet.port import Outcome, Reserve, Wallet, WalletUnavailable
@@ -100,28 +99,57 @@ class Admission:
             AlreadyPlaced: the client order id names an earlier order, which has been committed.
             EngineError: refused, or something it needs is away.
         """
-        market = self._sequencer.memory.market(request.symbol)
-        if market is None:
-            raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=request.symbol)
+        market = self._market(request.symbol)
         check_order(request, market)
+        return _answer(await self._admitted(PlaceRequest(request, market)))
+
+    async def place_pair(self, pair: PlacePair) -> PairRequest:
+        """Admit a pair and wait for what becomes of it; the request, carried out.
+
+        Raises:
+            AlreadyPlaced: the client order id of a leg names an earlier order, which has been committed.
+            EngineError: refused, or something it needs is away.
+        """
+        market = self._market(pair.legs[0].symbol)
+        check_pair(pair, market)
+        placing = PairRequest(pair, market)
+        outcome = await self._admitted(placing)
+        if placing.problem is not None:
+            raise placing.problem
+        _answer(outcome)
+        return placing
+
+    def _market(self, symbol: str) -> Market:
+        market = self._sequencer.memory.market(symbol)
+        if market is None:
+            raise InvalidRequest("INVALID_SYMBOL", "there is no such market", field="symbol", provided=symbol)
+        return market
+
+    async def _admitted(self, placing: PlaceRequest) -> CommandOutcome | None:
         self._clock.require()
         if self._stopped:
             raise _stopping()
         if len(self._waiting) >= self._limit:
             raise Unavailable("ENGINE_OVERLOADED", "too many orders wait, try again shortly")
-        if request.client_order_id is None:
+        keys = placing.client_keys
+        if not keys:
             if self._wallet_is_out():
                 raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer, nothing was placed")
-            return _answer(await self._enqueue(PlaceRequest(request, market)).done)
-        key = (request.user_id, request.client_order_id)
-        first = self._in_flight.get(key)
-        if first is not None:
-            order = _answer(await asyncio.shield(first.done)).order
-            raise AlreadyPlaced(order.order_id if order else "")
-        placing = self._in_flight[key] = PlaceRequest(request, market)
-        placing.done.add_done_callback(lambda _: self._in_flight.pop(key, None))
+            return await self._enqueue(placing).done
+        for key in keys:
+            first = self._in_flight.get(key)
+            if first is not None:
+                order = _answer(await asyncio.shield(first.done)).order
+                raise AlreadyPlaced(order.order_id if order else "")
+        for key in keys:
+            self._in_flight[key] = placing
+        placing.done.add_done_callback(lambda _: self._landed(keys))
         # Others may wait for the same answer: a caller who leaves must not take it from them.
-        return _answer(await asyncio.shield(self._enqueue(placing).done))
+        return await asyncio.shield(self._enqueue(placing).done)
+
+    def _landed(self, keys: list[tuple[str, str]]) -> None:
+        for key in keys:
+            self._in_flight.pop(key, None)
 
     @property
     def waiting(self) -> int:
@@ -186,9 +214,9 @@ class Admission:
         if late:
             _fail(late, Unavailable("ENGINE_OVERLOADED", "the order waited too long, nothing was placed"))
 
-    def admits(self, order_id: str) -> bool:
-        """Whether an order of that id is being admitted at this moment."""
-        return any(placing.order is not None and placing.order.order_id == order_id for placing in self._admitting)
+    def orders_under_way(self) -> set[str]:
+        """The orders that are being admitted at this moment."""
+        return {placing.order.order_id for placing in self._admitting if placing.order is not None}
 
     async def _admit(self, batch: list[PlaceRequest]) -> None:
         batch = await self._drop_replays(batch)
@@ -197,7 +225,7 @@ class Admission:
         ready: list[PlaceRequest] = []
         for placing in batch:
             try:
-                order = placing.order = self._order(placing)
+                order = self._admit_one(placing)
             except EngineError as error:
                 _fail([placing], error)
                 continue
@@ -229,7 +257,7 @@ class Admission:
         self._sequencer.submit(accepted)
 
     async def _drop_replays(self, batch: list[PlaceRequest]) -> list[PlaceRequest]:
-        keys = [(p.request.user_id, p.request.client_order_id) for p in batch if p.request.client_order_id]
+        keys = [key for placing in batch for key in placing.client_keys]
         if not keys:
             return batch
         try:
@@ -238,12 +266,18 @@ class Admission:
             return await self._drop_unstorable(batch)
         rest = []
         for placing in batch:
-            order_id = taken.get((placing.request.user_id, placing.request.client_order_id or ""))
+            found = {key[1]: taken[key] for key in placing.client_keys if key in taken}
+            order_id = next((held for held in found.values() if not self._may_go(placing.request, held)), None)
             if order_id is None:
+                placing.reused = frozenset(found)
                 rest.append(placing)
             else:
                 _fail([placing], AlreadyPlaced(order_id))
         return rest
+
+    def _may_go(self, request: PlaceOrder, order_id: str) -> bool:
+        """Whether a request may have the client order id of an earlier order."""
+        return request.may_reuse_id and order_id not in self._sequencer.memory.live.by_id
 
     async def _drop_unstorable(self, batch: list[PlaceRequest]) -> list[PlaceRequest]:
         """One client order id is no text that can be looked for: each is looked for alone."""
@@ -268,14 +302,18 @@ class Admission:
         if new:
             traders.update(await self._store.number_traders(new))
 
-    def _order(self, placing: PlaceRequest) -> Order:
-        request, market = placing.request, placing.market
-        memory = self._sequencer.memory
+    def _admit_one(self, placing: PlaceRequest) -> Order:
+        market, memory = placing.market, self._sequencer.memory
         book = memory.books.book(market.market_id)
-        user = memory.traders[request.user_id]
-        return new_order(
-            request, market, book, order_id=self._clock.order_id(), user=user, expires_us=self._expiry(request)
-        )
+        user = memory.traders[placing.request.user_id]
+
+        def admitted(request: PlaceOrder) -> Order:
+            expires_us = self._expiry(request)
+            order = new_order(request, market, book, order_id=self._clock.order_id(), user=user, expires_us=expires_us)
+            order.reuses_id = request.client_order_id in placing.reused
+            return order
+
+        return placing.admit(admitted)
 
     def _expiry(self, request: PlaceOrder) -> int:
         """When the order ends at the latest: the session's end, the given time, or the longest life (SPEC 3.4)."""
@@ -312,71 +350,6 @@ class Admission:
     def _give_back(self, batch: list[PlaceRequest]) -> None:
         """Have whatever these orders may have reserved given back."""
         self._sequencer.release_later(releases_of(batch))
-
-
-def new_order(request: PlaceOrder, market: Market, book: Book, *, order_id: str, user: int, expires_us: int) -> Order:
-    """The order that a checked request asks for, with what it must reserve; it has no number yet.
-
-    Raises:
-        InvalidRequest: NOTIONAL_OVERFLOW, it would cost more than any amount may be.
-    """
-    flags, max_notional, reserved = funds_needed(request, market, book)
-    check_cost(max(reserved, max_notional), market)
-    return Order(
-        order_id=order_id,
-        sequence=0,
-        user_id=request.user_id,
-        user=user,
-        market_id=market.market_id,
-        side=request.side,
-        type=request.type,
-        time_in_force=request.time_in_force,
-        stp=request.stp,
-        flags=flags
-        | (OrderFlag.POST_ONLY if request.post_only else 0)
-        | (OrderFlag.REVERSED if request.take_profit else 0),
-        client_order_id=request.client_order_id,
-        institution_id=request.institution_id,
-        price=request.price,
-        quantity=request.quantity,
-        stop_price=request.stop_price,
-        display=request.display_quantity,
-        max_notional=max_notional,
-        expires_us=expires_us,
-        maker_fee=market.maker_fee,
-        taker_fee=market.taker_fee,
-        fee_asset=market.fee_asset,
-        reserved=reserved,
-        hold=reserved,
-    )
-
-
-def funds_needed(request: PlaceOrder, market: Market, book: Book) -> tuple[int, int, int]:
-    """What an order must reserve now (SPEC 4.4): (order flags, limit of its notional, reserve), units of 1e-8.
-
-    A market BUY reserves what walking the book now would cost, fee included, and may never spend more.
-    """
-    rate = market.highest_rate
-    if request.side is Side.SELL:
-        return 0, 0, request.quantity
-    if request.quote_amount:
-        notional = request.quote_amount * UNIT // (UNIT + market.rate_paid_apart)
-        notional -= notional % market.notional_unit
-        return OrderFlag.LIMITED_NOTIONAL | OrderFlag.QUOTE_AMOUNT, notional, request.quote_amount
-    lots = request.quantity // market.lot_size
-    if request.type is OrderType.MARKET:
-        notional = book.walk(Side.BUY, lots).notional * market.notional_unit
-        flags = OrderFlag.LIMITED_NOTIONAL
-    elif request.type is OrderType.STOP:
-        slippage = market.max_slippage_ppm
-        notional = request.stop_price // market.tick_size * lots * market.notional_unit
-        notional += -(-notional * slippage // 1_000_000)
-        notional += -notional % market.notional_unit
-        flags = OrderFlag.LIMITED_NOTIONAL
-    else:
-        notional = request.price // market.tick_size * lots * market.notional_unit
-        return 0, 0, initial_hold(request.side, request.quantity, notional, rate, market.fee_asset)
-    return flags, notional, initial_hold(request.side, request.quantity, notional, rate, market.fee_asset)
 
 
 def wallet_refusal(reserve: Reserve, outcome: Outcome) -> EngineError:

@@ -68,6 +68,7 @@ class AmendRequest(EngineRequest):
         market, change = memory.markets[order.market_id], self.change
         self.problem = None
         try:
+            refuse_leg(order, memory)
             wanted = check_amendment(order, change, market)
         except EngineError as error:
             self.problem = error
@@ -111,9 +112,9 @@ class Amender:
         #: Orders whose amendments are under way, with how many.
         self._under_way: dict[str, int] = {}
 
-    def amends(self, order_id: str) -> bool:
-        """Whether an amendment of an order is under way."""
-        return order_id in self._under_way
+    def orders_under_way(self) -> set[str]:
+        """The orders with an amendment under way."""
+        return set(self._under_way)
 
     async def amend(self, order: Order, user_id: str | None, change: Amendment) -> CommandOutcome | None:
         """Change a live order; None if it is not live any more.
@@ -143,7 +144,9 @@ class Amender:
 
     async def _reserved(self, order: Order, user_id: str | None, change: Amendment) -> AmendRequest:
         """The request, with what it needs reserved."""
-        market = self._sequencer.memory.markets[order.market_id]
+        memory = self._sequencer.memory
+        market = memory.markets[order.market_id]
+        refuse_leg(order, memory)
         wanted = check_amendment(order, change, market)
         added = extra_funds(order, wanted, market)
         check_cost(added, market)
@@ -176,6 +179,19 @@ class Amender:
             if (release := request.unplaced()) is not None:
                 self._sequencer.release_later([release])
             raise
+
+
+def refuse_leg(order: Order, memory: Memory) -> None:
+    """A leg of a pair is not amended while the other one is open: one reservation pays for both.
+
+    Raises:
+        Refused: NOT_AMENDABLE.
+    """
+    if order.linked_number and order.linked_number in memory.live.by_sequence:
+        raise Refused(
+            "NOT_AMENDABLE", "a leg of a pair is not amended: cancel it and place a new pair",
+            field="order_id", provided=order.order_id, status=order.status.name,
+        )  # fmt: skip
 
 
 def check_amendment(order: Order, change: Amendment, market: Market) -> PlaceOrder:

@@ -83,6 +83,8 @@ async def archive_before(
         await connection.execute("SET timezone = 'UTC'")
         while await connection.fetchval("SELECT monitoring.purge_client_orders($1)", _PURGED_MAX) == _PURGED_MAX:
             pass
+        while await connection.fetchval("SELECT monitoring.purge_order_pairs($1)", _PURGED_MAX) == _PURGED_MAX:
+            pass
         parts = await archivable(connection, edge)
         anchor = await _anchor(connection, new_book, edge, ledger=ledger) if parts else 0
         detached, kept = [], []

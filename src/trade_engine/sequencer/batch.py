@@ -6,9 +6,10 @@ from typing import NamedTuple
 import msgspec
 
 from trade_engine.domain.events import Event, decode_events
+from trade_engine.domain.orders import pair_of
 from trade_engine.sequencer.bookkeeping import Changes, CommandOutcome, WalletInstruction
 from trade_engine.sequencer.engine_request import EngineRequest
-from trade_engine.sequencer.facts import BatchFacts, PlacedFact, encode_facts, given_facts, placed_fact
+from trade_engine.sequencer.facts import BatchFacts, PlacedFact, encode_facts, given_facts, pair_facts, placed_fact
 from trade_engine.sequencer.journal import JournalBatch, chain
 from trade_engine.sequencer.memory import Memory
 from trade_engine.sequencer.publish import CommittedBatch, TouchedMarket
@@ -80,7 +81,7 @@ def match(memory: Memory, part: Part, stamp: Stamp, events_max: int) -> MatchedB
     answers: list[bytes] = []
     events: list[Event] = []
     outcomes: list[tuple[EngineRequest, CommandOutcome | None]] = []
-    placed: list[PlacedFact] = []
+    placed: list[tuple[EngineRequest, PlacedFact]] = []
     held: list[HeldRequest] = []
     counted = memory.bookkeeper.trade_sequence
     sequence, fold, apply = memory.sequence, memory.bookkeeper.fold, memory.books.apply
@@ -100,17 +101,19 @@ def match(memory: Memory, part: Part, stamp: Stamp, events_max: int) -> MatchedB
                 held.append(waits)
                 continue
             changes.markets.add(command.market_id)
-            record, answer = apply(command)
-            happened = list(decode_events(answer))
-            outcome = fold(command, happened, request.placed, changes)
+            while command is not None:
+                record, answer = apply(command)
+                happened = list(decode_events(answer))
+                outcome = fold(command, happened, request.placed, changes)
+                sequence += 1
+                if request.placed is not None:
+                    placed.append((request, placed_fact(request.placed)))
+                commands.append(record)
+                answers.append(answer)
+                events.extend(happened)
+                command = request.following(memory, sequence + 1, stamp.time_us, outcome)
         except Exception as error:
             raise BrokenCommand(request, changes, error) from error
-        sequence += 1
-        if request.placed is not None:
-            placed.append(placed_fact(request.placed))
-        commands.append(record)
-        answers.append(answer)
-        events.extend(happened)
         outcomes.append((request, outcome))
     if sequence == memory.sequence:
         if not changes.instructions:
@@ -124,30 +127,28 @@ def match(memory: Memory, part: Part, stamp: Stamp, events_max: int) -> MatchedB
         trade_sequence=counted,
         instruction_id=memory.instruction_id,
         candles=stamp.candles_stored,
-        placed=placed,
+        placed=[fact for _, fact in placed],
         given=given_facts(changes.instructions, changes.given),
+        pairs=pair_facts(changes.pairs),
     )
     try:
         record = encode_facts(facts)
     except ValueError:
-        _raise_unstorable(outcomes, facts, changes)
+        _raise_unstorable(placed, facts, changes)
         raise
     journal = _journal(memory, sequence, b"".join(commands), b"".join(answers), record)
     return MatchedBatch(part, _batch(memory, changes, journal, events, stamp.time_us), changes, outcomes, held, left)
 
 
-def _raise_unstorable(
-    outcomes: list[tuple[EngineRequest, CommandOutcome | None]], facts: BatchFacts, changes: Changes
-) -> None:
+def _raise_unstorable(placed: list[tuple[EngineRequest, PlacedFact]], facts: BatchFacts, changes: Changes) -> None:
     """Find the request whose order holds what no text may.
 
     Raises:
         BrokenCommand: names it.
     """
-    placing = (request for request, outcome in outcomes if outcome is not None and request.placed is not None)
-    for request, fact in zip(placing, facts.placed, strict=True):
+    for request, fact in placed:
         try:
-            encode_facts(msgspec.structs.replace(facts, placed=[fact]))
+            encode_facts(msgspec.structs.replace(facts, placed=[fact], pairs=[]))
         except ValueError as error:
             raise BrokenCommand(request, changes, error) from error
 
@@ -172,6 +173,7 @@ def _batch(
         orders=[copy(order) for order in changes.orders.values()],
         new=frozenset(changes.new),
         trades=changes.trades,
+        pairs=[pair_of(second) for second in changes.pairs],
         instructions=changes.instructions,
         markets=[
             TouchedMarket(memory.markets[n], memory.books.book(n).memory(), bookkeeper.event_sequences[n])

@@ -96,6 +96,8 @@ class Changes:
         self.orders: dict[int, Order] = {}
         self.new: set[int] = set()
         self.trades: list[Trade] = []
+        #: The second legs of new pairs.
+        self.pairs: list[Order] = []
         self.instructions: list[WalletInstruction] = []
         #: Where among them those stand that follow from no event.
         self.given: list[int] = []
@@ -157,9 +159,7 @@ class Bookkeeper:
         index = 0
         refusal = Reason.NONE
         if placed is not None:
-            self._live.add(placed)
-            changes.orders[placed.sequence] = placed
-            changes.new.add(placed.sequence)
+            self._add(placed, events, changes)
         for event in events:
             kind = event.kind
             if kind == EventKind.TRADE:
@@ -205,6 +205,9 @@ class Bookkeeper:
     def _trade(self, market: Market, command: Command, event: Event, index: int, changes: Changes) -> Trade:
         taker = self._order(event.order_number, changes)
         maker = self._order(event.other_number, changes)
+        for order in (taker, maker):
+            if order.linked_number:
+                self._take_over(order, changes)
         price = event.price * market.tick_size
         quantity = event.quantity * market.lot_size
         notional = event.price * event.quantity * market.notional_unit
@@ -283,15 +286,39 @@ class Bookkeeper:
             order.priority = event.priority
         elif kind == EventKind.TRIGGERED:
             order.status = OrderStatus.OPEN
+            self._take_over(order, changes)
         elif kind == EventKind.REFILLED:
             order.priority = event.priority
             order.display_remaining = event.quantity * lot
+
+    def _add(self, placed: Order, events: list[Event], changes: Changes) -> None:
+        """Take a new order in; if it is a second leg that was accepted, the first one's reservation is for both."""
+        self._live.add(placed)
+        changes.orders[placed.sequence] = placed
+        changes.new.add(placed.sequence)
+        if placed.linked_number and any(event.kind == EventKind.ACCEPTED for event in events):
+            first = self._order(placed.linked_number, changes)
+            first.linked_number, placed.funded_by = placed.sequence, first.order_id
+            changes.pairs.append(placed)
+
+    def _other_leg(self, order: Order) -> Order | None:
+        """The other leg of an order's pair, while both are open."""
+        return self._live.by_sequence.get(order.linked_number) if order.linked_number else None
+
+    def _take_over(self, order: Order, changes: Changes) -> None:
+        """The first fill or trigger of a leg, which ends the other: what was reserved for both is this one's."""
+        other = self._other_leg(order)
+        if other is not None and other.hold:
+            other = self._order(other.sequence, changes)
+            order.hold, order.reserved = order.hold + other.hold, order.reserved + other.reserved
+            other.hold = other.reserved = 0
 
     def _refuse(
         self, market: Market, command: Command, placed: Order | None, refusal: Reason, changes: Changes
     ) -> None:
         """End an order that was refused; give back what was reserved for an amendment that was."""
         if placed is not None:
+            placed.linked_number = 0
             self._end(market, placed, OrderStatus.REJECTED, refusal, command.time_us, changes)
         if command.kind == CommandKind.AMEND and command.added_funds:
             # The order may just have ended: what falls due expires before the command is looked at.
@@ -322,7 +349,12 @@ class Bookkeeper:
         self._live.remove(order)
 
     def _release_surplus(self, market: Market, order: Order, changes: Changes) -> None:
-        """Give back what the rest of an open order can no longer need: price improvement, fee difference."""
+        """Give back what the rest of an open order can no longer need: price improvement, fee difference.
+
+        Of a pair, nothing before it is decided which leg it will be.
+        """
+        if self._other_leg(order) is not None:
+            return
         rest = order.leaves
         price = order.price or order.stop_price
         if order.side is Side.BUY and order.price == 0:
@@ -340,7 +372,7 @@ class Bookkeeper:
     def _instruct(market: Market, order: Order, amount: int, reason: str, changes: Changes) -> None:
         asset = reserved_asset(market, order.side)
         changes.instructions.append(
-            WalletInstruction("RELEASE", None, order.order_id, order.user_id, asset, amount, reason)
+            WalletInstruction("RELEASE", None, order.funded_by or order.order_id, order.user_id, asset, amount, reason)
         )
 
 

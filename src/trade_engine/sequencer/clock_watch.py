@@ -3,11 +3,11 @@
 import asyncio
 from typing import Final
 
-import asyncpg
 import structlog
 
 from trade_engine.sequencer.clock import Clock
 from trade_engine.storage.clock_acceptances import clock_acceptances, extend_acceptance
+from trade_engine.storage.errors import DATABASE_ERRORS
 from trade_engine.storage.types import Pool
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class ClockWatch:
             self._told = trouble is not None
             try:
                 await self._hear()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 log.debug("clock_acceptances_not_read", error=repr(error))
             await asyncio.sleep(every_s)
 

@@ -18,6 +18,7 @@ from trade_engine.sequencer.admission import DAY_US, Admission
 from trade_engine.sequencer.amending import Amender
 from trade_engine.sequencer.candle_store import CandleStore
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.ended_orders import EndedOrders
 from trade_engine.sequencer.failpoints import Failpoints
 from trade_engine.sequencer.fence import raise_fence
 from trade_engine.sequencer.memory import Memory
@@ -134,11 +135,19 @@ class Engine:
         self.unknown_reserves = UnknownReserves(wallet, lambda: store.epoch, release_later)
         self.amender = Amender(self.sequencer, wallet, store, clock, self.unknown_reserves, on_doubt)
         self.sweep = Sweep(
-            excess, self._in_flight, release_later, every_s=settings.sweep_every_s, again_s=settings.sweep_again_s
+            excess,
+            self._orders_under_way,
+            release_later,
+            every_s=settings.sweep_every_s,
+            again_s=settings.sweep_again_s,
         )
-        self.trading = EngineTrading(self.sequencer, self.admission, self.amender, store, clock, limits.answer_within_s)
+        ended = EndedOrders()
+        self.trading = EngineTrading(
+            self.sequencer, self.admission, self.amender, store, clock, limits.answer_within_s, ended
+        )
         self.operations = EngineOperations(self.sequencer, store, self.reader, unwell)
         self.publisher.add("market data", self.reader)
+        self.publisher.add("ended orders", ended)
         self.publisher.add("sweep", self.sweep)
 
     async def start(self, run: RunTask) -> None:
@@ -202,10 +211,11 @@ class Engine:
         book = self.sequencer.memory.books.book(market_id)
         return {side: book.depth(side, len(book)) for side in Side}
 
-    def _in_flight(self, order_id: str) -> bool:
+    def _orders_under_way(self) -> set[str]:
+        """The orders whose reservations somebody is still busy with."""
         return (
-            self.admission.admits(order_id)
-            or self.amender.amends(order_id)
-            or self.sequencer.carries(order_id)
-            or self.unknown_reserves.concerns(order_id)
+            self.admission.orders_under_way()
+            | self.amender.orders_under_way()
+            | self.sequencer.orders_under_way()
+            | self.unknown_reserves.order_ids()
         )

@@ -6,6 +6,7 @@ another request has changed meanwhile.  It may be asked again, if its batch coul
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import msgspec
 
@@ -37,6 +38,11 @@ class EngineRequest(ABC):
     def command(self, memory: Memory, sequence: int, time_us: int) -> Command | None:
         """The command, in ticks and lots; None if there is nothing to do."""
 
+    def following(self, memory: Memory, sequence: int, time_us: int, outcome: CommandOutcome) -> Command | None:
+        """What is carried out right after a command of its own that came to ``outcome``, in the same batch."""
+        del memory, sequence, time_us, outcome
+        return None
+
     def unplaced(self) -> WalletInstruction | None:
         """What the wallet has to give back if the request is never carried out."""
         return None
@@ -57,7 +63,7 @@ class EngineRequest(ABC):
 class PlaceRequest(EngineRequest):
     """To place an order: checked, then admitted (its funds are reserved), then sequenced."""
 
-    __slots__ = ("market", "order", "placed", "request")
+    __slots__ = ("market", "order", "placed", "request", "reused")
 
     def __init__(self, request: PlaceOrder, market: Market) -> None:
         super().__init__()
@@ -66,6 +72,23 @@ class PlaceRequest(EngineRequest):
         #: As admission made it; each try works on a copy of its own.
         self.order: Order | None = None
         self.placed: Order | None = None
+        #: Client order ids of it that orders had which have ended.
+        self.reused: frozenset[str] = frozenset()
+
+    @property
+    def client_keys(self) -> list[tuple[str, str]]:
+        """The user and client order id that it takes, if it has one."""
+        request = self.request
+        return [] if request.client_order_id is None else [(request.user_id, request.client_order_id)]
+
+    def admit(self, new_order: Callable[[PlaceOrder], Order]) -> Order:
+        """Have the order made that it asks for: the one that reserves.
+
+        Raises:
+            EngineError: it cannot be.
+        """
+        self.order = new_order(self.request)
+        return self.order
 
     @property
     def asset(self) -> str:
@@ -79,7 +102,7 @@ class PlaceRequest(EngineRequest):
             return None
         return WalletInstruction("RELEASE", None, order.order_id, order.user_id, self.asset, None, "never placed")
 
-    def command(self, memory: Memory, sequence: int, time_us: int) -> Command:
+    def command(self, memory: Memory, sequence: int, time_us: int) -> Command | None:
         """PLACE."""
         if self.order is None:
             raise RuntimeError("the order has not been admitted")
@@ -87,26 +110,7 @@ class PlaceRequest(EngineRequest):
         order = self.placed = msgspec.structs.replace(
             self.order, sequence=sequence, created_us=time_us, updated_us=time_us
         )
-        return Command(
-            kind=CommandKind.PLACE,
-            sequence=sequence,
-            time_us=time_us,
-            market_id=order.market_id,
-            order_number=sequence,
-            user=order.user,
-            side=order.side,
-            type=order.type,
-            time_in_force=order.time_in_force,
-            stp=order.stp,
-            flags=order.flags,
-            price=order.price // market.tick_size,
-            quantity=order.quantity // market.lot_size,
-            stop_price=order.stop_price // market.tick_size,
-            display=order.display // market.lot_size,
-            max_notional=order.max_notional // market.notional_unit,
-            expires_us=order.expires_us,
-            linked_number=order.linked_number,
-        )
+        return place_command(order, market)
 
 
 class CancelRequest(EngineRequest):
@@ -191,3 +195,27 @@ class StateRequest(EngineRequest):
     def command(self, _: Memory, sequence: int, time_us: int) -> Command:
         """SET_STATE."""
         return Command.set_state(sequence, time_us, self.market_id, self.state)
+
+
+def place_command(order: Order, market: Market) -> Command:
+    """PLACE, of an order that has its number and time."""
+    return Command(
+        kind=CommandKind.PLACE,
+        sequence=order.sequence,
+        time_us=order.created_us,
+        market_id=order.market_id,
+        order_number=order.sequence,
+        user=order.user,
+        side=order.side,
+        type=order.type,
+        time_in_force=order.time_in_force,
+        stp=order.stp,
+        flags=order.flags,
+        price=order.price // market.tick_size,
+        quantity=order.quantity // market.lot_size,
+        stop_price=order.stop_price // market.tick_size,
+        display=order.display // market.lot_size,
+        max_notional=order.max_notional // market.notional_unit,
+        expires_us=order.expires_us,
+        linked_number=order.linked_number,
+    )

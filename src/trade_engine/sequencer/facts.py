@@ -43,6 +43,13 @@ class GivenFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reason: str
 
 
+class PairFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the user calls a pair; its legs are told by the command of the second one."""
+
+    second_number: int
+    client_pair_id: str | None
+
+
 class BatchFacts(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """All facts of a batch."""
 
@@ -60,6 +67,8 @@ class BatchFacts(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     #: One a PLACE, in order.
     placed: list[PlacedFact]
     given: list[GivenFact]
+    #: One a pair, in order; versions before 0.3 placed none.
+    pairs: list[PairFact] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -78,6 +87,11 @@ def placed_fact(order: Order) -> PlacedFact:
         order.fee_asset,
         order.reserved,
     )
+
+
+def pair_facts(second_legs: Iterable[Order]) -> list[PairFact]:
+    """What is to be kept of new pairs."""
+    return [PairFact(order.sequence, order.client_pair_id) for order in second_legs]
 
 
 def given_facts(instructions: list[WalletInstruction], positions: Iterable[int]) -> list[GivenFact]:

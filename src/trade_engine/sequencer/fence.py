@@ -4,8 +4,7 @@ Asked before the epoch is bumped, so that an engine that may not write changes n
 """
 
 from trade_engine.storage.errors import RecoveryError
-from trade_engine.wallet.ledger import FENCE_REACH
-from trade_engine.wallet.port import Wallet
+from trade_engine.wallet.port import FENCE_REACH, Wallet
 
 
 async def check_fence(wallet: Wallet, epoch: int) -> None:

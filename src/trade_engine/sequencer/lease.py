@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 
 from trade_engine.sequencer.store.port import Fenced
-from trade_engine.storage.errors import RecoveryError
+from trade_engine.storage.errors import DATABASE_ERRORS, RecoveryError
 from trade_engine.storage.types import Connection
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,6 @@ _HAND_OVER: Final = "UPDATE engine_state SET heartbeat_at = NULL WHERE id = 1 AN
 _RECOVERY_S: Final = 60.0
 #: How often the writer looks whether it still is, at least.
 _LOOK_S: Final = 1.0
-_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Identity(NamedTuple):
@@ -173,7 +172,7 @@ async def stand_by(
     while True:
         try:
             holder = await observer.holder()
-        except _AWAY as error:
+        except DATABASE_ERRORS as error:
             if not looked:
                 raise
             log.warning("standing_by_without_database", error=repr(error))
@@ -235,7 +234,7 @@ class Lease:
         """The engine has its memory: the usual lease counts before anybody is told that it is ready."""
         try:
             await self._look()
-        except _AWAY as error:
+        except DATABASE_ERRORS as error:
             log.warning("lease_not_read", error=repr(error))
 
     async def keep_running(self) -> None:
@@ -243,7 +242,7 @@ class Lease:
         while not self.lost:
             try:
                 await self._look()
-            except _AWAY as error:
+            except DATABASE_ERRORS as error:
                 log.warning("lease_not_read", error=repr(error))
                 self._despair(asyncio.get_running_loop().time())
             self._wake.clear()
@@ -259,7 +258,7 @@ class Lease:
         if not self.lost:
             try:
                 await self._observer.hand_over(self._identity.writer_id)
-            except _AWAY as error:
+            except DATABASE_ERRORS as error:
                 log.warning("lease_not_handed_over", error=repr(error))
         await self._observer.close()
 

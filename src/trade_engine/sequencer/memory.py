@@ -69,5 +69,6 @@ class Memory(msgspec.Struct, kw_only=True):
 
 def restore_book(book: Book, market: Market, remembered: MarketMemory, orders: list[Order]) -> None:
     """Fill an empty book with a market's open orders, in ascending priority."""
-    resting: list[Resting] = [resting_of(order, market) for order in orders]
+    legs = {order.sequence for order in orders if order.linked_number}
+    resting: list[Resting] = [resting_of(order, market, legs) for order in orders]
     book.restore(remembered, resting)

@@ -216,12 +216,10 @@ class Sequencer:
         self._fail_unknown(self._under_way)
         self.refuse_waiting()
 
-    def carries(self, order_id: str) -> bool:
-        """Whether a request or a release of an order waits or is under way."""
-        requests = (*self._under_way, *self._turns, *self.queue)
-        return self.releases.concerns(order_id) or any(
-            (release := request.unplaced()) is not None and release.order_id == order_id for request in requests
-        )
+    def orders_under_way(self) -> set[str]:
+        """The orders that have reserved something for a request, or a release, that waits or is being carried out."""
+        unplaced = (request.unplaced() for request in (*self._under_way, *self._turns, *self.queue))
+        return self.releases.order_ids() | {release.order_id for release in unplaced if release is not None}
 
     def refuse_waiting(self) -> None:
         """Answer everything that still waits; what it had reserved is given back."""

@@ -10,7 +10,7 @@ import msgspec
 
 from trade_engine.domain.enums import MarketState, Side
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, PlaceOrder, Trade
+from trade_engine.domain.orders import Order, OrderPair, PlaceOrder, PlacePair, Trade
 from trade_engine.marketdata.candles import Candle
 
 
@@ -30,6 +30,14 @@ class Placed(NamedTuple):
     replayed: bool = False
     #: All trades that the request caused, those of the stops that it set off included.
     fills: int = 0
+
+
+class PlacedPair(NamedTuple):
+    """Both legs of a pair as they were committed, or as they are now, if this is the answer to an earlier request."""
+
+    pair: OrderPair
+    legs: tuple[Order, Order]
+    replayed: bool = False
 
 
 class DepthView(NamedTuple):
@@ -133,6 +141,12 @@ class Trading(Protocol):
 
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order; returns after the commit."""
+
+    async def place_pair(self, request: PlacePair) -> PlacedPair:
+        """Reserve once, and commit both legs of a pair, of which one cancels the other; returns after the commit."""
+
+    async def pair(self, order_id: str, user_id: str | None) -> PlacedPair:
+        """The pair that a committed order is a leg of; NotFound if it is in none, or not ``user_id``'s."""
 
     async def cancel(self, order_id: str, user_id: str | None) -> Order:
         """End an order; ``user_id`` None is the operator, else it must be the order's.  Returns after the commit."""

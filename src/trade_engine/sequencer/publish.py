@@ -12,7 +12,7 @@ import structlog
 
 from trade_engine.domain.events import Event
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.matching.protocol import MarketMemory
 from trade_engine.sequencer.bookkeeping import WalletInstruction
 from trade_engine.sequencer.journal import JournalBatch
@@ -47,6 +47,8 @@ class CommittedBatch(msgspec.Struct, frozen=True, kw_only=True):
     orders: Sequence[Order]
     new: frozenset[int]
     trades: Sequence[Trade]
+    #: New pairs of orders.
+    pairs: Sequence[OrderPair] = ()
     #: Wallet instructions; they are numbered from ``instruction_id`` on.
     instructions: Sequence[WalletInstruction]
     markets: Sequence[TouchedMarket]

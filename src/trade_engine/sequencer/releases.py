@@ -54,9 +54,9 @@ class PendingReleases:
         self._waiting.pop(release[0], None)
         log.error("release_refused", order_id=release[1].order_id, amount=release[1].amount)
 
-    def concerns(self, order_id: str) -> bool:
-        """Whether something of an order's reservation waits to be given back."""
-        return any(release.order_id == order_id for release in self._waiting.values())
+    def order_ids(self) -> set[str]:
+        """The orders of whose reservations something waits to be given back."""
+        return {release.order_id for release in self._waiting.values() if release.order_id is not None}
 
     def __len__(self) -> int:
         """How many wait."""

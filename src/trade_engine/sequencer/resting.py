@@ -1,5 +1,7 @@
 """An open order as the core knows it: what recovery puts into the books."""
 
+from collections.abc import Container
+
 from trade_engine.domain.commands import OrderFlag
 from trade_engine.domain.enums import OrderStatus, OrderType
 from trade_engine.domain.market import Market
@@ -7,8 +9,8 @@ from trade_engine.domain.orders import Order
 from trade_engine.matching.protocol import Resting
 
 
-def resting_of(order: Order, market: Market) -> Resting:
-    """An open order in ticks and lots."""
+def resting_of(order: Order, market: Market, legs: Container[int]) -> Resting:
+    """An open order in ticks and lots; ``legs``: the open orders that are legs of pairs."""
     lot, tick = market.lot_size, market.tick_size
     limited = order.flags & OrderFlag.LIMITED_NOTIONAL
     return Resting(
@@ -29,6 +31,6 @@ def resting_of(order: Order, market: Market) -> Resting:
         max_notional=order.max_notional // market.notional_unit,
         spent_notional=order.filled_notional // market.notional_unit if limited else 0,
         expires_us=order.expires_us,
-        linked_number=order.linked_number,
+        linked_number=order.linked_number if order.linked_number in legs else 0,
         priority=order.priority,
     )

@@ -28,7 +28,7 @@ class Sweep:
 
     Args:
         find: compares the ledger with the engine's needs.
-        in_flight: whether something is under way for an order.
+        under_way: the orders that something is under way for; asked once a look, however much is found.
         give_back: takes the releases.
         every_s: how often it looks without a cause; ``again_s``: how far apart the two looks are.
     """
@@ -36,14 +36,14 @@ class Sweep:
     def __init__(
         self,
         find: Callable[[], Awaitable[Sequence[Excess]]],
-        in_flight: Callable[[str], bool],
+        under_way: Callable[[], set[str]],
         give_back: Callable[[Iterable[WalletInstruction]], None],
         *,
         every_s: float = 300.0,
         again_s: float = 3.0,
     ) -> None:
         self._find = find
-        self._in_flight = in_flight
+        self._under_way = under_way
         self._give_back = give_back
         self._every_s = every_s
         self._again_s = again_s
@@ -94,7 +94,8 @@ class Sweep:
 
     async def _idle_excess(self) -> set[Excess]:
         found = await self._find()
-        return {excess for excess in found if not self._in_flight(excess.reservation.order_id)}
+        under_way = self._under_way()
+        return {excess for excess in found if excess.reservation.order_id not in under_way}
 
 
 def _release(orphan: Excess) -> WalletInstruction:

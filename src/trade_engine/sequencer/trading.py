@@ -6,13 +6,14 @@ from typing import Final
 from trade_engine.domain.enums import OrderStatus, Reason
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, OutcomeUnknown, Refused, Unavailable
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, PlaceOrder
+from trade_engine.domain.orders import Order, PlaceOrder, PlacePair, pair_of
 from trade_engine.sequencer.admission import Admission, AlreadyPlaced
 from trade_engine.sequencer.amending import Amender, amended_or_refused, not_amendable
 from trade_engine.sequencer.clock import Clock
+from trade_engine.sequencer.ended_orders import EndedOrders
 from trade_engine.sequencer.engine_request import CancelAllRequest, CancelRequest
 from trade_engine.sequencer.pipeline import Sequencer
-from trade_engine.sequencer.ports import Amendment, Placed
+from trade_engine.sequencer.ports import Amendment, Placed, PlacedPair
 from trade_engine.sequencer.store.port import Store, StoreError, Unstorable
 
 #: Orders a mass cancel ends in one command, so that no transaction is unbounded.
@@ -24,6 +25,7 @@ class EngineTrading:
 
     Args:
         answer_within_s: a mass cancel, which takes many commits, has so long.
+        ended: looked at before the database is asked.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class EngineTrading:
         store: Store,
         clock: Clock,
         answer_within_s: float,
+        ended: EndedOrders,
     ) -> None:
         self._sequencer = sequencer
         self._admission = admission
@@ -41,6 +44,7 @@ class EngineTrading:
         self._store = store
         self._clock = clock
         self._answer_within_s = answer_within_s
+        self._ended = ended
 
     async def place(self, request: PlaceOrder) -> Placed:
         """Reserve, match and commit an order."""
@@ -54,6 +58,35 @@ class EngineTrading:
         if order.status is OrderStatus.REJECTED:
             raise _refusal(order)
         return Placed(order, outcome.trades, fills=outcome.fills)
+
+    async def place_pair(self, request: PlacePair) -> PlacedPair:
+        """Place both legs of a pair."""
+        try:
+            placing = await self._admission.place_pair(request)
+        except AlreadyPlaced as earlier:
+            try:
+                return (await self.pair(earlier.order_id, request.legs[0].user_id))._replace(replayed=True)
+            except NotFound:
+                raise Refused(
+                    "DUPLICATE_ORDER_ID", "the client order id of a leg is that of an order that is in no pair",
+                    field="client_order_id", order_id=earlier.order_id,
+                ) from earlier  # fmt: skip
+        if placing.legs is None:
+            raise _refusal(placing.refused) if placing.refused is not None else _unknown()
+        return PlacedPair(pair_of(placing.legs[1]), placing.legs)
+
+    async def pair(self, order_id: str, user_id: str | None) -> PlacedPair:
+        """The pair of an order."""
+        try:
+            found = await self._store.find_pair(order_id)
+        except Unstorable:
+            found = None
+        except StoreError as error:
+            raise _away() from error
+        if found is None or (user_id is not None and found.user_id != user_id):
+            raise NotFound("ORDER_NOT_FOUND", "there is no such pair", field="order_id", provided=order_id)
+        first, second = [await self.order(leg, None) for leg in (found.first_order_id, found.second_order_id)]
+        return PlacedPair(found, (first, second))
 
     async def _replayed(self, order_id: str) -> Placed:
         order = await self._stored(order_id)
@@ -135,7 +168,7 @@ class EngineTrading:
 
     async def order(self, order_id: str, user_id: str | None) -> Order:
         """One committed order."""
-        order = await self._stored(order_id)
+        order = self._ended.find(order_id) or await self._stored(order_id)
         if order is None or (user_id is not None and order.user_id != user_id):
             raise NotFound("ORDER_NOT_FOUND", "there is no such order", field="order_id", provided=order_id)
         return order

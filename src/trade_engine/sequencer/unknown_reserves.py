@@ -47,9 +47,9 @@ class UnknownReserves:
         self._waiting[reserve.operation_id] = reserve
         self._wake.set()
 
-    def concerns(self, order_id: str) -> bool:
-        """Whether a reserve of that order is of unknown outcome."""
-        return any(reserve.order_id == order_id for reserve in self._waiting.values())
+    def order_ids(self) -> set[str]:
+        """The orders with a reserve of unknown outcome."""
+        return {reserve.order_id for reserve in self._waiting.values()}
 
     def __len__(self) -> int:
         """How many are of unknown outcome."""

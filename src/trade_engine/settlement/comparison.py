@@ -16,8 +16,16 @@ import asyncpg
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.scale import format_units
 from trade_engine.settlement.instructions import InstructionStore
-from trade_engine.wallet.ledger import buyer_need, seller_need
-from trade_engine.wallet.port import AuditedReservation, AuditedWallet, Difference, Release, Settlement, SettleTrade
+from trade_engine.wallet.port import (
+    AuditedReservation,
+    AuditedWallet,
+    Difference,
+    Release,
+    Settlement,
+    SettleTrade,
+    buyer_need,
+    seller_need,
+)
 
 _Row = TypeVar("_Row", bound=tuple[Any, ...])
 _Other = TypeVar("_Other", bound=tuple[Any, ...])
@@ -26,7 +34,14 @@ _HOLDS: Final = """
     SELECT o.order_id::TEXT, o.user_id::TEXT, CASE o.side WHEN 'BUY' THEN m.quote ELSE m.base END AS asset,
         (o.hold * 100000000)::BIGINT AS hold
     FROM orders o JOIN markets m ON m.market_id = o.market_id
-    WHERE o.order_id > $1 AND o.is_open AND o.hold > 0 ORDER BY o.order_id LIMIT $2"""
+    WHERE o.order_id > $1 AND o.is_open AND o.hold > 0 AND o.linked_sequence NOT BETWEEN 1 AND o.sequence
+    ORDER BY o.order_id LIMIT $2"""
+#: Second legs of pairs whose first one has ended: its reservation is theirs.
+_HOLDS_OF_OTHERS: Final = """
+    SELECT funding_order(o.order_id)::TEXT, o.user_id::TEXT,
+        CASE o.side WHEN 'BUY' THEN m.quote ELSE m.base END AS asset, (o.hold * 100000000)::BIGINT AS hold
+    FROM orders o JOIN markets m ON m.market_id = o.market_id
+    WHERE o.is_open AND o.hold > 0 AND o.linked_sequence BETWEEN 1 AND o.sequence"""
 _TRADES: Final = """
     SELECT trade_id::TEXT, settlement_status::TEXT, coalesce(settlement_reason LIKE 'RESOLVED:%', FALSE) AS resolved,
         (notional * 100000000)::BIGINT AS notional, (quantity * 100000000)::BIGINT AS quantity,
@@ -104,6 +119,8 @@ async def compare_reservations(pool: asyncpg.Pool[Any], wallet: AuditedWallet) -
         OSError, asyncpg.PostgresError: the database did not.
     """
     needs = await _waiting(pool, wallet)
+    for row in await pool.fetch(_HOLDS_OF_OTHERS):
+        _add(needs, _Hold(*row))
 
     async def holds(after: str, limit: int) -> list[_Hold]:
         return [_Hold(*row) for row in await pool.fetch(_HOLDS, after, limit)]
@@ -149,10 +166,13 @@ async def _waiting(pool: asyncpg.Pool[Any], wallet: AuditedWallet) -> _Needs:
                 needs.waived.add(work.order_id)
             elif _operation(work) not in known:
                 for part in _parts(work):
-                    before = needs.amounts.get(part.order_id)
-                    more = before.amount if before else 0
-                    needs.amounts[part.order_id] = part._replace(amount=part.amount + more)
+                    _add(needs, part)
     return needs
+
+
+def _add(needs: _Needs, part: _Hold) -> None:
+    before = needs.amounts.get(part.order_id)
+    needs.amounts[part.order_id] = part._replace(amount=part.amount + (before.amount if before else 0))
 
 
 def _operation(work: SettleTrade | Release) -> str:

@@ -14,8 +14,7 @@ import msgspec
 
 from trade_engine.domain.errors import InvalidRequest, NotFound, Refused, Unavailable
 from trade_engine.settlement.instructions import Instruction, InstructionStore, release_operation
-from trade_engine.wallet.ledger import buyer_need, seller_need
-from trade_engine.wallet.port import AuditedWallet, Release, SettleTrade, WalletUnavailable
+from trade_engine.wallet.port import AuditedWallet, Release, SettleTrade, WalletUnavailable, buyer_need, seller_need
 
 _COLUMNS: Final = """
     SELECT instruction_id, kind::TEXT, trade_id::TEXT, order_id::TEXT, user_id::TEXT, asset,

@@ -23,7 +23,11 @@ _COLUMNS: Final = """
             (x.quantity * 100000000)::BIGINT AS quantity, (x.notional * 100000000)::BIGINT AS notional,
             (x.price * 100000000)::BIGINT AS price, (x.buyer_fee * 100000000)::BIGINT AS buyer_fee,
             (x.seller_fee * 100000000)::BIGINT AS seller_fee, x.buyer_fee_asset, x.seller_fee_asset,
-            x.buyer_order_id::TEXT, x.seller_order_id::TEXT
+            -- The second leg of a pair is paid for by the reservation of the first.
+            coalesce((SELECT p.first_order_id FROM order_pairs p WHERE p.second_order_id = x.buyer_order_id),
+                x.buyer_order_id)::TEXT AS buyer_order_id,
+            coalesce((SELECT p.first_order_id FROM order_pairs p WHERE p.second_order_id = x.seller_order_id),
+                x.seller_order_id)::TEXT AS seller_order_id
         FROM trades x JOIN markets m ON m.market_id = x.market_id
         WHERE x.trade_id = i.trade_id OFFSET 0
     ) t ON TRUE

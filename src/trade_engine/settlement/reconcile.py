@@ -26,15 +26,16 @@ _NEEDED: Final = """
         WHERE i.kind = 'SETTLE'
             AND NOT EXISTS (SELECT FROM wallet.ledger_entries e WHERE e.operation_id = i.trade_id AND e.line = 1)
     ), parts AS (
-        SELECT o.order_id, o.user_id, CASE o.side WHEN 'BUY' THEN m.quote ELSE m.base END AS asset, o.hold AS amount
+        SELECT CASE WHEN o.linked_sequence = 0 THEN o.order_id ELSE funding_order(o.order_id) END AS order_id,
+            o.user_id, CASE o.side WHEN 'BUY' THEN m.quote ELSE m.base END AS asset, o.hold AS amount
         FROM orders o JOIN markets m ON m.market_id = o.market_id
         WHERE o.is_open AND o.hold > 0
         UNION ALL
-        SELECT buyer_order_id, buyer_user_id, quote,
+        SELECT funding_order(buyer_order_id), buyer_user_id, quote,
             notional + CASE WHEN buyer_fee_asset = quote THEN buyer_fee ELSE 0 END
         FROM unsettled
         UNION ALL
-        SELECT seller_order_id, seller_user_id, base,
+        SELECT funding_order(seller_order_id), seller_user_id, base,
             quantity + CASE WHEN seller_fee_asset = base THEN seller_fee ELSE 0 END
         FROM unsettled
         UNION ALL

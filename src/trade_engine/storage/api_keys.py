@@ -1,51 +1,46 @@
 """The table of API keys: makes, lists, finds and revokes them.
 
 A secret leaves this module in clear only when it is made and when a signature is to be checked; in the table it is
-encrypted (AES-256-GCM) and bound to its key's id, so that one row's secret cannot be moved to another.
-
-There may be several encryption keys: the first encrypts, all decrypt.  They are looked up anew for each secret that is
-made, and when one cannot be decrypted, so that another process may change them (``encrypt_anew``).  Who makes a secret
-holds a lock meanwhile, which a change waits for: none is left behind under a key that goes away.
+encrypted and bound to its key's id, so that one row's secret cannot be moved to another (``sealing``).
 """
 
-import contextlib
-import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trade_engine.domain.errors import NotFound, Refused
+from trade_engine.storage.sealing import ALONE, SHARED, Sealer
 from trade_engine.storage.types import AnyConnection, Pool, Record
 
 KEYS_PER_USER: Final = 50
-_NONCE_BYTES: Final = 12
+#: How keys with a secret sign.
+HMAC: Final = "HMAC-SHA256"
 Network = IPv4Network | IPv6Network
 
 _COLUMNS: Final = """
-    key_id, user_id::TEXT, institution_id, name, scopes, ip_allow_list,
+    key_id, user_id::TEXT, institution_id, name, scopes, ip_allow_list, algorithm,
     (extract(epoch FROM created_at) * 1000000)::BIGINT AS created_us,
     coalesce((extract(epoch FROM expires_at) * 1000000)::BIGINT, 0) AS expires_us,
     coalesce((extract(epoch FROM last_used_at) * 1000000)::BIGINT, 0) AS last_used_us,
     coalesce((extract(epoch FROM revoked_at) * 1000000)::BIGINT, 0) AS revoked_us"""
 _MAKE: Final = f"""
-    INSERT INTO api_keys (key_id, user_id, institution_id, name, scopes, ip_allow_list, secret, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, at_us($8)) RETURNING {_COLUMNS}"""
+    INSERT INTO api_keys (
+        key_id, user_id, institution_id, name, scopes, ip_allow_list, secret, expires_at, algorithm, public_key)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, at_us($8), $9, $10) RETURNING {_COLUMNS}"""
 _LIST: Final = f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = $1 ORDER BY created_at, key_id LIMIT 1000"
-_FIND: Final = f"SELECT {_COLUMNS}, secret FROM api_keys WHERE key_id = $1"
+_FIND: Final = f"SELECT {_COLUMNS}, secret, public_key FROM api_keys WHERE key_id = $1"
 _COUNT: Final = """
     SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now())"""
 _REVOKE: Final = f"""
     UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
     WHERE key_id = $1 AND ($2::UUID IS NULL OR user_id = $2) RETURNING {_COLUMNS}"""
-#: Of those who encrypt, shared; of who encrypts anew, alone.
-_LOCK: Final = "hashtextextended('api_keys encryption', 0)"
-_SEALED: Final = "SELECT key_id, secret FROM api_keys WHERE key_id > $1 ORDER BY key_id LIMIT 1000 FOR UPDATE"
+_SEALED: Final = """
+    SELECT key_id, secret FROM api_keys WHERE key_id > $1 AND secret IS NOT NULL
+    ORDER BY key_id LIMIT 1000 FOR UPDATE"""
 _SEAL: Final = """
     UPDATE api_keys SET secret = anew.secret
     FROM unnest($1::TEXT[], $2::BYTEA[]) AS anew (id, secret) WHERE key_id = anew.id"""
@@ -63,14 +58,12 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scopes: frozenset[str]
     networks: tuple[Network, ...]
+    #: How it signs: HMAC-SHA256 by its secret, or with a private key that only its owner has.
+    algorithm: str
     created_us: int
     expires_us: int
     last_used_us: int
     revoked_us: int
-
-
-class SecretUnreadableError(Exception):
-    """A stored secret was encrypted with another key, or tampered with."""
 
 
 class ApiKeyStore:
@@ -82,8 +75,7 @@ class ApiKeyStore:
 
     def __init__(self, pool: Pool, encryption_keys: Callable[[], Sequence[bytes]]) -> None:
         self._pool = pool
-        self._keys = encryption_keys
-        self._ciphers = [AESGCM(key) for key in encryption_keys()]
+        self._sealer = Sealer(encryption_keys)
 
     async def make(
         self,
@@ -93,24 +85,29 @@ class ApiKeyStore:
         networks: Sequence[Network] = (),
         expires_us: int = 0,
         institution_id: str | None = None,
-    ) -> tuple[ApiKey, str]:
-        """Make a key: it, and its secret, which is never shown again.
+        public_key: tuple[str, bytes] | None = None,
+    ) -> tuple[ApiKey, str | None]:
+        """Make a key: it, and its secret, which is never shown again; with a public key (algorithm, DER) it has none.
 
         Raises:
             Refused: TOO_MANY_API_KEYS.
         """
-        key_id, secret = f"tek_{secrets.token_hex(16)}", secrets.token_hex(32)
+        key_id, secret, sealed = f"tek_{secrets.token_hex(16)}", None, None
+        algorithm, der = public_key or (HMAC, None)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
-            self._look()
-            sealed = self._seal(key_id, secret.encode())
+            await connection.execute(SHARED)
+            self._sealer.look()
+            if public_key is None:
+                secret = secrets.token_hex(32)
+                sealed = self._sealer.seal(key_id, secret.encode())
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))", user_id)
             if await connection.fetchval(_COUNT, user_id) >= KEYS_PER_USER:
                 message = f"a user may have {KEYS_PER_USER} API keys; revoke one first"
                 raise Refused("TOO_MANY_API_KEYS", message, limit=KEYS_PER_USER)
             [row] = await connection.fetch(
-                _MAKE, key_id, user_id, institution_id, name, sorted(set(scopes)), list(networks), sealed, expires_us
-            )
+                _MAKE, key_id, user_id, institution_id, name, sorted(set(scopes)), list(networks), sealed, expires_us,
+                algorithm, der,
+            )  # fmt: skip
         return _key(row), secret
 
     async def of_user(self, user_id: str) -> list[ApiKey]:
@@ -118,7 +115,7 @@ class ApiKeyStore:
         return [_key(row) for row in await self._pool.fetch(_LIST, user_id)]
 
     async def find(self, key_id: str) -> tuple[ApiKey, bytes] | None:
-        """A key and its secret.
+        """A key and its secret, or its public key as DER.
 
         Raises:
             SecretUnreadableError: the secret cannot be decrypted.
@@ -126,12 +123,9 @@ class ApiKeyStore:
         row = await self._pool.fetchrow(_FIND, key_id)
         if row is None:
             return None
-        try:
-            secret = self._open(key_id, row["secret"])
-        except SecretUnreadableError:
-            self._look()
-            secret = self._open(key_id, row["secret"])
-        return _key(row), secret
+        if row["public_key"] is not None:
+            return _key(row), row["public_key"]
+        return _key(row), self._sealer.open(key_id, row["secret"])
 
     async def encrypt_anew(self) -> int:
         """Encrypt every secret with the first key, so that the others are needed no more; how many there were.
@@ -141,32 +135,16 @@ class ApiKeyStore:
         """
         done, last = 0, ""
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            self._look()
+            await connection.execute(ALONE)
+            self._sealer.look()
             while rows := await connection.fetch(_SEALED, last):
                 last = rows[-1]["key_id"]
-                anew = [self._seal(row["key_id"], self._open(row["key_id"], row["secret"])) for row in rows]
+                anew = [
+                    self._sealer.seal(row["key_id"], self._sealer.open(row["key_id"], row["secret"])) for row in rows
+                ]
                 await connection.execute(_SEAL, [row["key_id"] for row in rows], anew)
                 done += len(rows)
         return done
-
-    def _look(self) -> None:
-        self._ciphers = [AESGCM(key) for key in self._keys()]
-
-    def _seal(self, key_id: str, secret: bytes) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._ciphers[0].encrypt(nonce, secret, key_id.encode())
-
-    def _open(self, key_id: str, sealed: bytes) -> bytes:
-        """A secret in clear.
-
-        Raises:
-            SecretUnreadableError: no key decrypts it.
-        """
-        for cipher in self._ciphers:
-            with contextlib.suppress(InvalidTag):
-                return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key_id.encode())
-        raise SecretUnreadableError(key_id)
 
     async def revoke(self, key_id: str, user_id: str | None, connection: AnyConnection | None = None) -> ApiKey:
         """Revoke a key, of that user if one is given; again is no error.
@@ -192,6 +170,7 @@ def _key(row: Record) -> ApiKey:
         name=row["name"],
         scopes=frozenset(row["scopes"]),
         networks=tuple(row["ip_allow_list"]),
+        algorithm=row["algorithm"],
         created_us=row["created_us"],
         expires_us=row["expires_us"],
         last_used_us=row["last_used_us"],

@@ -6,7 +6,24 @@ StorageError                 the message is for the operator: what is wrong, and
 +-- EmbeddedError            the private server cannot be started, found or stopped
 +-- ArchiveError             partitions cannot be archived or restored; nothing was lost
 +-- BackupError              a backup cannot be made, or restored; nothing was changed
++-- RecoveryError            what the database holds contradicts itself
+
+``DATABASE_ERRORS`` are the driver's.
 """
+
+from typing import Final
+
+import asyncpg
+
+#: Whatever the driver raises of a database that is away, goes away meanwhile, or refuses.  InternalClientError is no
+#: defect of ours: a connection raises it that the server ended between two calls.
+DATABASE_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class StorageError(Exception):

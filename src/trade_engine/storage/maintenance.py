@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import asyncpg
 import structlog
 
+from trade_engine.storage.errors import DATABASE_ERRORS
 from trade_engine.storage.types import Connection, Pool
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,6 @@ STATEMENT_TIMEOUT_S: Final = 60
 _PURGED_MAX: Final = 10_000
 _PURGES_MAX: Final = 100
 _REPORT_EVERY_S: Final = 86_400.0
-_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 #: One more thing to do each round.
 Chore = Callable[[], Awaitable[object]]
@@ -62,7 +61,7 @@ class Maintenance:
         for name, chore in chores.items():
             try:
                 await chore()
-            except _ERRORS as error:
+            except DATABASE_ERRORS as error:
                 log.warning("maintenance_not_done", chore=name, error=repr(error))
 
     async def refresh(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.ids import uuid7_floor
-from trade_engine.storage.order_rows import ORDER_COLUMNS
+from trade_engine.storage.order_rows import ORDER_COLUMNS, PAIR_COLUMNS
 
 #: An order's id is made when it is admitted, and its batch is stamped far less than this later.
 ID_AGE_US: Final = 300_000_000
@@ -57,6 +57,41 @@ def of_number(user_id: str, market_id: int, number: int, stamped_us: int) -> Sta
 def of_ids(order_ids: Sequence[str]) -> Statement:
     """Orders by their ids, oldest first."""
     return Statement(f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ANY ($1) ORDER BY order_id", [order_ids])
+
+
+def pair_of_number(user_id: str, number: int) -> Statement:
+    """A user's pair by its number."""
+    return Statement(
+        f"SELECT {PAIR_COLUMNS} FROM order_pairs WHERE user_id = $1 AND pair_number = $2", [user_id, number]
+    )
+
+
+def pair_of_client(user_id: str, client_pair_id: str) -> Statement:
+    """A user's newest pair of his own name for it."""
+    text = (
+        f"SELECT {PAIR_COLUMNS} FROM order_pairs WHERE user_id = $1 AND client_pair_id = $2"
+        " ORDER BY pair_number DESC LIMIT 1"
+    )
+    return Statement(text, [user_id, client_pair_id])
+
+
+def pairs(user_id: str, least: int, start_us: int, end_us: int, limit: int, *, newest: bool) -> Statement:
+    """A user's pairs from a number on, of a time; the oldest of them, or the newest, in that order."""
+    text = (
+        f"SELECT {PAIR_COLUMNS} FROM order_pairs WHERE user_id = $1 AND pair_number >= $2"
+        " AND created_at >= at_us($3) AND created_at < at_us($4)"
+        f" ORDER BY pair_number {'DESC' if newest else 'ASC'} LIMIT $5"
+    )
+    return Statement(text, [user_id, least, start_us, end_us, limit])
+
+
+def pairs_of_numbers(user_id: str, numbers: Sequence[int]) -> Statement:
+    """A user's pairs by their numbers, oldest first."""
+    text = (
+        f"SELECT {PAIR_COLUMNS} FROM order_pairs WHERE user_id = $1 AND pair_number = ANY ($2::BIGINT[])"
+        " ORDER BY pair_number"
+    )
+    return Statement(text, [user_id, numbers])
 
 
 def numbers_of(order_ids: Sequence[str]) -> Statement:

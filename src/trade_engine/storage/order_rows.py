@@ -16,7 +16,7 @@ from trade_engine.domain.enums import (
     Side,
     TimeInForce,
 )
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.storage.types import AnyConnection, Pool
 
 
@@ -97,6 +97,20 @@ def order_from_row(row: asyncpg.Record, user: int = 0) -> Order:
     )
 
 
+#: Beside ORDER_COLUMNS, what the writer must know of a second leg.
+FUNDED_BY: Final = (
+    "CASE WHEN linked_sequence <> 0 THEN (SELECT p.first_order_id::TEXT FROM order_pairs p"
+    " WHERE p.second_order_id = orders.order_id) END AS funded_by"
+)
+
+
+def live_order_from_row(row: asyncpg.Record, user: int) -> Order:
+    """The order of a row selected with ORDER_COLUMNS and FUNDED_BY."""
+    order = order_from_row(row, user)
+    order.funded_by = row["funded_by"]
+    return order
+
+
 #: The select list that ``trade_from_row`` reads, of table ``trades``.
 TRADE_COLUMNS: Final = ", ".join(
     (
@@ -132,6 +146,26 @@ async def find_client_orders(pool: AnyConnection | Pool, keys: Sequence[tuple[st
         [client_order_id for _, client_order_id in keys],
     )
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+#: The select list that ``pair_from_row`` reads, of table ``order_pairs``.
+PAIR_COLUMNS: Final = (
+    "first_order_id::TEXT AS first_order_id, second_order_id::TEXT AS second_order_id, pair_number,"
+    f" user_id::TEXT AS user_id, market_id, client_pair_id, {_us('created_at', 'created_us')}"
+)
+
+
+def pair_from_row(row: asyncpg.Record) -> OrderPair:
+    """The pair of a row selected with PAIR_COLUMNS."""
+    return OrderPair(**dict(row))
+
+
+async def find_pair(pool: AnyConnection | Pool, order_id: str) -> OrderPair | None:
+    """The pair that an order is a leg of."""
+    row = await pool.fetchrow(
+        f"SELECT {PAIR_COLUMNS} FROM order_pairs WHERE first_order_id = $1 OR second_order_id = $1", order_id
+    )
+    return pair_from_row(row) if row else None
 
 
 async def trades_of_taker(pool: AnyConnection | Pool, order: Order) -> list[Trade]:

@@ -45,3 +45,9 @@ async def settlement_backlog(pool: Pool) -> Backlog:
         " count(*) FILTER (WHERE status = 'FAILED') FROM settlement_instructions"
     )
     return Backlog(0, 0, 0) if row is None else Backlog(row[0], max(0, row[1]), row[2])
+
+
+async def stream_id(pool: Pool) -> str:
+    """Which stream of events this database tells; a restored backup gets a new one."""
+    found: str = await pool.fetchval("SELECT stream_id::TEXT FROM event_relay")
+    return found

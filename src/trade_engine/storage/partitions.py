@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import structlog
 
+from trade_engine.storage.errors import DATABASE_ERRORS
+
 log = structlog.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
@@ -32,7 +34,6 @@ _MOVE_TIMEOUT_S: Final = 300.0
 #: After a failure; else it is the interval.
 _RETRY_S: Final = 60.0
 _PARTITIONED: Final = ("journal", "orders", "trades")
-_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def create_partitions(
@@ -51,7 +52,7 @@ async def create_partitions(
 
     Raises:
         asyncpg.LockNotAvailableError: 20 attempts, ``pause_s`` seconds apart, found the tables locked.
-        OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the database is away, or refuses.
+        DATABASE_ERRORS: the database is away, or refuses.
     """
 
     async def ahead(connection: Any) -> list[str]:
@@ -128,7 +129,7 @@ async def ensure_partitions(
             pool, months_ahead=months_ahead, days_ahead=days_ahead, at_us=at_us, rows_max=rows_max
         )
         rows = await default_rows(pool)
-    except _ERRORS as error:
+    except DATABASE_ERRORS as error:
         log.warning("partitions_not_made", error=repr(error))
         return False
     if left is not None:

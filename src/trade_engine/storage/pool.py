@@ -13,6 +13,8 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from trade_engine.storage.errors import DATABASE_ERRORS
+
 #: Called with the statement and its seconds, for each statement, when queries are to be logged.
 QueryLog = Callable[[str, float], None]
 
@@ -99,5 +101,5 @@ async def reachable(pool: asyncpg.Pool, *, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
             return bool(await pool.fetchval("SELECT 1") == 1)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+    except DATABASE_ERRORS:
         return False

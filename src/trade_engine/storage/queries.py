@@ -135,7 +135,7 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        return _first(await self._rows(order_lookup.of_client(user_id, client_order_id)))
+        return _first(await self.rows(order_lookup.of_client(user_id, client_order_id)))
 
     async def order_of_number(self, user_id: str, market_id: int, number: int) -> Order | None:
         """A user's order by its number.
@@ -146,7 +146,7 @@ class Queries:
         stamped_us = await self.time_of_number(number)
         if stamped_us is None:
             return None
-        return _first(await self._rows(order_lookup.of_number(user_id, market_id, number, stamped_us)))
+        return _first(await self.rows(order_lookup.of_number(user_id, market_id, number, stamped_us)))
 
     async def time_of_number(self, number: int) -> int | None:
         """When the batch with the command of a number was carried out; None if there was none yet.
@@ -154,7 +154,7 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        found = await self._rows(order_lookup.stamp_of(number))
+        found = await self.rows(order_lookup.stamp_of(number))
         return found[0]["stamped_us"] if found else None
 
     async def orders_of_ids(self, order_ids: Sequence[str]) -> list[Order]:
@@ -163,7 +163,7 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        return [order_from_row(row) for row in await self._rows(order_lookup.of_ids(order_ids))]
+        return [order_from_row(row) for row in await self.rows(order_lookup.of_ids(order_ids))]
 
     async def numbers_of(self, order_ids: Sequence[str]) -> dict[str, int]:
         """The numbers of orders, by id.
@@ -171,9 +171,14 @@ class Queries:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        return {row[0]: row[1] for row in await self._rows(order_lookup.numbers_of(order_ids))}
+        return {row[0]: row[1] for row in await self.rows(order_lookup.numbers_of(order_ids))}
 
-    async def _rows(self, statement: Statement) -> list[Record]:
+    async def rows(self, statement: Statement) -> list[Record]:
+        """The rows of one statement.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
         async with self._answered():
             return await self._fetch(statement)
 

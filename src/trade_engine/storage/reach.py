@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
-from trade_engine.storage.errors import StorageError
+from trade_engine.storage.errors import DATABASE_ERRORS, StorageError
 
 
 class Address(NamedTuple):
@@ -43,13 +43,7 @@ def reaching(url: str, option: str) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        OSError,
-        TimeoutError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.ClientConfigurationError,
-    ) as error:
+    except (*DATABASE_ERRORS, asyncpg.ClientConfigurationError) as error:
         reason = str(error) or type(error).__name__
         raise StorageError(f"{option}: cannot use PostgreSQL at {address_of_url(url)}: {reason}") from error
 

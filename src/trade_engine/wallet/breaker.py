@@ -11,16 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
 from typing import NamedTuple
 
-
-class BreakerState(StrEnum):
-    """Whether calls pass."""
-
-    CLOSED = "CLOSED"
-    OPEN = "OPEN"
-    HALF_OPEN = "HALF_OPEN"
+from trade_engine.wallet.port import BreakerState
 
 
 class BreakerSettings(NamedTuple):

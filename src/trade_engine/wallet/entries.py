@@ -5,11 +5,10 @@ SQL over schema ``wallet`` and nothing else; each check answers rows of ``port.D
 
 from typing import Final
 
+from trade_engine.domain.compared import CLOCKS_APART
 from trade_engine.wallet.ledger import FEE_ACCOUNTS
 
 _LIMIT: Final = 100
-#: Clocks of engine and database may be this far apart, and step back this far.
-CLOCKS_APART: Final = "INTERVAL '1 hour'"
 _FEES: Final = ", ".join(f"'{account}'" for account in FEE_ACCOUNTS)
 
 #: In the order in which they were written, each entry's balance follows from the one before and what it moved; and

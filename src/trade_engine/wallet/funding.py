@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from trade_engine.domain.chained import chain_fields
-from trade_engine.wallet.compared import sql_fields
+from trade_engine.domain.compared import sql_fields
 from trade_engine.wallet.ledger import OUTSIDE_ACCOUNT
 from trade_engine.wallet.port import Difference
 

@@ -93,12 +93,16 @@ class _Metrics:
 
 
 def create_wallet_app(
-    wallet: PostgresLedger, roles: Roles, version: str, database_condition: Callable[[], str]
+    wallet: PostgresLedger,
+    roles: Roles,
+    version: str,
+    database_condition: Callable[[], str],
+    more_metrics: Callable[[], bytes] = bytes,
 ) -> Starlette:
     """The service over a wallet.
 
     ``roles`` says what a token may do; ``database_condition`` is ``ok`` or what is wrong with the database, as of late:
-    anybody may ask for readiness, so it asks nobody.
+    anybody may ask for readiness, so it asks nobody.  ``more_metrics`` are those of what runs beside it.
     """
     metrics = _Metrics()
     answers = WalletAnswers(wallet)
@@ -114,7 +118,8 @@ def create_wallet_app(
         return _json(200, {"status": "ready", "database": "ok"})
 
     async def show_metrics(_: Request) -> Response:
-        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+        told = generate_latest(metrics.registry) + more_metrics()
+        return Response(told, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def show_description(_: Request) -> Response:
         return Response(description, media_type="application/json")

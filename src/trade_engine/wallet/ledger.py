@@ -54,9 +54,6 @@ class Entry(NamedTuple):
     description: str
 
 
-#: How far above its fence the wallet believes an epoch, as ``wallet.fence_reach`` has it.
-FENCE_REACH: Final = 1_000
-
 RESERVE_LINE: Final = 11
 RELEASE_LINE: Final = 12
 DEPOSIT_LINE: Final = 13
@@ -112,16 +109,6 @@ def trade_is_valid(trade: SettleTrade) -> bool:
         and (trade.buyer_fee_asset != trade.base_asset or trade.buyer_fee <= trade.quantity)
         and (trade.seller_fee_asset != trade.quote_asset or trade.seller_fee <= trade.notional)
     )
-
-
-def buyer_need(trade: SettleTrade) -> int:
-    """What a trade takes out of the buyer's reservation, units of quote."""
-    return trade.notional + (trade.buyer_fee if trade.buyer_fee_asset == trade.quote_asset else 0)
-
-
-def seller_need(trade: SettleTrade) -> int:
-    """What a trade takes out of the seller's reservation, units of base."""
-    return trade.quantity + (trade.seller_fee if trade.seller_fee_asset == trade.base_asset else 0)
 
 
 def trade_lines(trade: SettleTrade, fee_account: str) -> list[Line]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from trade_engine.wallet.ledger import (
     DEPOSIT_LINE,
     FEE_ACCOUNTS,
-    FENCE_REACH,
     MAX_AMOUNT,
     RELEASE_LINE,
     RESERVE_LINE,
@@ -19,17 +18,16 @@ from trade_engine.wallet.ledger import (
     Entry,
     EntryType,
     Line,
-    buyer_need,
     describe_trade,
     funding_lines,
     refusal,
     release_line,
     reserve_line,
-    seller_need,
     trade_is_valid,
     trade_lines,
 )
 from trade_engine.wallet.port import (
+    FENCE_REACH,
     AuditedReservation,
     Balance,
     Difference,
@@ -39,6 +37,8 @@ from trade_engine.wallet.port import (
     Reserve,
     Settlement,
     SettleTrade,
+    buyer_need,
+    seller_need,
 )
 
 
@@ -75,6 +75,9 @@ class MemoryWallet:
     _reservations: dict[str, _Reservation] = field(default_factory=dict)
     #: Entries by operation and line number.
     _index: dict[str, dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
+
+    #: There is none: it is in this process.
+    breaker: None = None
 
     @property
     def is_out(self) -> bool:

@@ -5,6 +5,7 @@ with the same operation gives its first outcome again.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ REFUSALS: Final = frozenset(
         "STALE_EPOCH", "EPOCH_TOO_FAR",
     )
 )  # fmt: skip
+
+#: How far above its fence the wallet believes an epoch, as ``wallet.fence_reach`` has it.
+FENCE_REACH: Final = 1_000
 
 
 class Reserve(NamedTuple):
@@ -65,6 +69,16 @@ class SettleTrade(NamedTuple):
     seller_order_id: str
 
 
+def buyer_need(trade: SettleTrade) -> int:
+    """What a trade takes out of the buyer's reservation, units of quote."""
+    return trade.notional + (trade.buyer_fee if trade.buyer_fee_asset == trade.quote_asset else 0)
+
+
+def seller_need(trade: SettleTrade) -> int:
+    """What a trade takes out of the seller's reservation, units of base."""
+    return trade.quantity + (trade.seller_fee if trade.seller_fee_asset == trade.base_asset else 0)
+
+
 class Outcome(NamedTuple):
     """What became of one item: ``code`` is ``"OK"`` or one of SPEC 5.5."""
 
@@ -90,7 +104,7 @@ class Outcome(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """The wallet's fence after a wish to raise it; ``code`` is OK, STALE_EPOCH or EPOCH_TOO_FAR."""
+    """The wallet's fence after having been asked to raise it; ``code`` is OK, STALE_EPOCH or EPOCH_TOO_FAR."""
 
     code: str
     #: Where the fence is now: a lower epoch may not reserve.
@@ -148,8 +162,31 @@ class WalletUnavailable(Exception):
     sent = True
 
 
+class BreakerState(StrEnum):
+    """Whether calls pass."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+class Breaker(Protocol):
+    """What keeps calls from a wallet that is away."""
+
+    #: How often it has opened.
+    opened: int
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls pass now."""
+
+
 class Wallet(Protocol):
     """The wallet as the engine sees it."""
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """What keeps calls from it while it is away; None: nothing does."""
 
     @property
     def is_out(self) -> bool:

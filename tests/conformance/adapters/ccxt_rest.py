@@ -6,14 +6,14 @@ from typing import Any
 
 import ccxt
 
-from adapters.shared import NUMBERS, Found, expect, levels
+from adapters.shared import NUMBERS, Found, expect, levels, oco_terms
 
 KINDS = {
     "would_take": ccxt.OrderImmediatelyFillable, "insufficient": ccxt.InsufficientFunds,
     "duplicate": ccxt.InvalidOrder, "no_order": ccxt.OrderNotFound, "unknown": ccxt.OrderNotFound,
     "bad_symbol": ccxt.BadSymbol, "filter": ccxt.InvalidOrder, "signature": ccxt.AuthenticationError,
     "key": ccxt.AuthenticationError, "timestamp": ccxt.InvalidNonce, "rate": ccxt.DDoSProtection,
-    "notional": ccxt.BadRequest,
+    "notional": ccxt.BadRequest, "replace": ccxt.ExchangeError, "prices": ccxt.ExchangeError,
 }  # fmt: skip
 
 
@@ -32,6 +32,8 @@ def settings(url: str, login: tuple[str, str]) -> dict[str, Any]:
 
 class Account:
     """One user."""
+
+    kinds = KINDS
 
     def __init__(self, url: str, login: tuple[str, str], base: str, quote: str) -> None:
         self.url, self.login, self.base, self.quote = url, login, base, quote
@@ -56,7 +58,7 @@ class Account:
         return self
 
     def fails(self, how: str, call: Callable[[], Any]) -> None:
-        expect((KINDS[how],), NUMBERS[how], call)
+        expect((self.kinds[how],), NUMBERS[how], call)
 
     def account(self) -> Any:
         return self.ask("fetch_balance")
@@ -105,6 +107,22 @@ class Account:
 
     def try_limit(self, side: str, quantity: str, price: str) -> None:
         self._order("limit", side, quantity, price, test=True)
+
+    def oco(self, side: str, quantity: str, limit: str, stop: str, stop_limit: str) -> str:
+        terms = oco_terms(side, quantity, limit, stop, stop_limit)
+        told = self.ask("private_post_orderlist_oco", {"symbol": self.base + self.quote, **terms})
+        return str(told["orderListId"])
+
+    def list_status(self, number: str) -> str:
+        return str(self.ask("private_get_orderlist", {"orderListId": number})["listOrderStatus"])
+
+    def cancel_oco(self, number: str) -> None:
+        self.ask("private_delete_orderlist", {"symbol": self.base + self.quote, "orderListId": number})
+
+    def replace(self, order_id: str, side: str, quantity: str, price: str) -> Found:
+        return found(
+            self.ask("edit_order", order_id, self.symbol, "limit", side.lower(), float(quantity), float(price))
+        )
 
     def find(self, order_id: str) -> Found:
         return found(self.ask("fetch_order", order_id, self.symbol))

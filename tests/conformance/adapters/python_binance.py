@@ -14,7 +14,8 @@ NAMES = {
     "get_open_orders": "get_open_orders", "get_orders": "get_all_orders", "my_trades": "get_my_trades",
     "klines": "get_klines", "depth": "get_order_book", "book_ticker": "get_orderbook_ticker",
     "trades": "get_recent_trades", "ticker_24hr": "get_ticker", "ticker_price": "get_symbol_ticker",
-    "trade_fee": "get_trade_fee",
+    "trade_fee": "get_trade_fee", "new_oco_order": "create_oco_order", "get_oco_order": "v3_get_order_list",
+    "cancel_oco_order": "v3_delete_order_list", "cancel_and_replace": "cancel_replace_order",
 }  # fmt: skip
 #: Base URLs of the API and of what is beside it.
 PATHS = {"API_URL": "/api", "MARGIN_API_URL": "/sapi"}

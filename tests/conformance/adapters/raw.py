@@ -5,7 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from adapters.shared import NUMBERS, Found, expect, found_of, levels
+from adapters.shared import NUMBERS, Found, expect, found_of, levels, oco_terms
 
 
 class RawAccount(ABC):
@@ -83,6 +83,23 @@ class RawAccount(ABC):
     def try_limit(self, side: str, quantity: str, price: str) -> None:
         given = {"timeInForce": "GTC", "quantity": quantity, "price": price}
         assert self.call("new_order_test", symbol=self.symbol, side=side, type="LIMIT", **given) == {}
+
+    def oco(self, side: str, quantity: str, limit: str, stop: str, stop_limit: str) -> str:
+        terms = oco_terms(side, quantity, limit, stop, stop_limit)
+        return str(self.call("new_oco_order", symbol=self.symbol, **terms)["orderListId"])
+
+    def list_status(self, number: str) -> str:
+        return str(self.call("get_oco_order", orderListId=number)["listOrderStatus"])
+
+    def cancel_oco(self, number: str) -> None:
+        self.call("cancel_oco_order", symbol=self.symbol, orderListId=number)
+
+    def replace(self, order_id: str, side: str, quantity: str, price: str) -> Found:
+        given = {"symbol": self.symbol, "side": side, "type": "LIMIT", "timeInForce": "GTC", "quantity": quantity}
+        told = self.call(
+            "cancel_and_replace", **given, price=price, cancelReplaceMode="STOP_ON_FAILURE", cancelOrderId=order_id
+        )
+        return found_of(told["newOrderResponse"])
 
     def find(self, order_id: str) -> Found:
         return found_of(self.call("get_order", symbol=self.symbol, orderId=order_id))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 NUMBERS = {
     "would_take": -2010, "insufficient": -2010, "duplicate": -2010, "no_order": -2013, "unknown": -2011,
     "bad_symbol": -1121, "filter": -1013, "notional": -1013, "signature": -1022,
-    "key": -2015, "timestamp": -1021, "rate": -1015,
+    "key": -2015, "timestamp": -1021, "rate": -1015, "replace": -2022, "prices": -2010,
 }  # fmt: skip
 
 
@@ -30,6 +30,16 @@ def found_of(row: dict[str, Any]) -> Found:
         row.get("status", "NEW"),
         Decimal(row.get("executedQty", "0")),
     )
+
+
+def oco_terms(side: str, quantity: str, limit: str, stop: str, stop_limit: str) -> dict[str, str]:
+    """The parameters of a pair: a limit on the better side of the price, a stop on the other."""
+    up, down = ("above", "below") if side == "SELL" else ("below", "above")
+    return {
+        "side": side, "quantity": quantity, f"{up}Type": "LIMIT_MAKER", f"{up}Price": limit,
+        f"{down}Type": "STOP_LOSS_LIMIT", f"{down}StopPrice": stop, f"{down}Price": stop_limit,
+        f"{down}TimeInForce": "GTC",
+    }  # fmt: skip
 
 
 def levels(rows: list[Any]) -> list[tuple[Decimal, Decimal]]:

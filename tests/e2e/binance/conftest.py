@@ -1,9 +1,10 @@
 """The face that clients of Binance know, over the whole engine: asked without a client, so that every byte is ours."""
 
+import base64
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +20,8 @@ class Key:
     def __init__(self, http: httpx.AsyncClient, key_id: str, secret: str, user_id: str = "") -> None:
         self.http, self.key_id, self.secret, self.user_id = http, key_id, secret, user_id
         self.headers = {"X-MBX-APIKEY": key_id}
+        #: Signs with a private key, if it is no secret that does.
+        self.private: Callable[[bytes], bytes] | None = None
         self._last_ms = 0
 
     def now_ms(self) -> int:
@@ -28,11 +31,13 @@ class Key:
 
     def digest(self, signed: str) -> str:
         """The signature of a text."""
+        if self.private is not None:
+            return base64.b64encode(self.private(signed.encode())).decode()
         return hmac.new(self.secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
 
     def sign(self, terms: str) -> str:
         """A query, or a form, with its signature."""
-        return f"{terms}&signature={self.digest(terms)}"
+        return f"{terms}&{urlencode({'signature': self.digest(terms)})}"
 
     async def ask(self, method: str, path: str, *, timestamp: int | None = None, **given: Any) -> httpx.Response:
         """A signed request; parameters in the query."""
@@ -75,6 +80,10 @@ class Face:
     async def trader(self, **funds: str) -> Trader:
         """A user with a token, as our own face has them."""
         return await self.venue.trader(**funds)
+
+    async def rich(self, asset: str, amount: str) -> Key:
+        """The API key of a new user who has so much of an asset."""
+        return await self.key(await self.venue.trader(**{asset: amount}))
 
     async def key(self, trader: Trader | None = None, scopes: tuple[str, ...] = ("read", "trade"), **funds: str) -> Key:
         """A new user's API key, or another one of a user."""

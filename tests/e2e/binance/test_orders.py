@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.e2e.binance.conftest import Face, Key
 from trade_engine.domain.enums import MarketState
+from trade_engine.sequencer.verify import verify
 
 ORDER = "/api/v3/order"
 LIMIT = {"timeInForce": "GTC"}
@@ -217,6 +218,13 @@ async def test_a_live_client_order_id_is_taken(face: Face) -> None:
     )
     await seller.order("SELL", "LIMIT", **terms)
     assert len(await buyer.good("GET", "/api/v3/allOrders", symbol=joined)) == 1
+    # Once it has ended its id may be another's; which one it is then, is the newest.
+    again = await buyer.order("BUY", "LIMIT", **terms)
+    found = await buyer.good("GET", ORDER, symbol=joined, origClientOrderId="once")
+    assert (found["orderId"], found["status"]) == (again["orderId"], "NEW")
+    assert (await buyer.refused("POST", ORDER, side="BUY", type="LIMIT", **terms))[2] == "Duplicate order sent."
+    async with face.venue.running.pool.acquire() as connection:
+        assert (await verify(connection, face.venue.running.new_book)).differences == []
 
 
 async def test_cancels(face: Face) -> None:

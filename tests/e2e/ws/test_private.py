@@ -135,7 +135,7 @@ async def test_a_login_ends_and_may_be_carried_on(start: Start) -> None:
             await stays.do("auth", token=issue(trader.user_id, ttl_s=600))
             started = time.monotonic()
             assert await ends.closed() == 4401
-            assert time.monotonic() - started < 4
+            assert time.monotonic() - started < 15
             await trader.order(venue.market(), "BUY", "1", "1.00")
             await stays.until(lambda: len(stays.messages["orders", None]) == 2)
 

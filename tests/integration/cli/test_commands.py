@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from trade_engine.cli import main
-from trade_engine.cli.options import user_id_of
+from trade_engine.demo.users import user_id_of
 from trade_engine.edge.auth.tokens import ROLES
 
 USER = str(uuid.uuid4())

@@ -29,6 +29,7 @@ from trade_engine.settlement.dead_letters import DeadLetters
 from trade_engine.settlement.reconciler import Reconciler
 from trade_engine.storage.probe import DatabaseProbe
 from trade_engine.storage.queries import Queries
+from trade_engine.storage.webhooks import WebhookStore
 
 SECRET = "a secret of more than thirty-two bytes"
 UNLIMITED = LimitSettings(
@@ -125,7 +126,13 @@ def start(pool: asyncpg.Pool) -> Start:
         async with memory_venue() as venue:
             wallet, engine, mishap = venue.wallet, venue.engine, Mishap()
             verifier = TokenVerifier(TokenSettings(keys=(Key(key=SECRET),)))
-            office = BackOffice(pool, DeadLetters(pool, wallet), Reconciler(pool, wallet, lambda: 0), reload)
+            office = BackOffice(
+                pool,
+                DeadLetters(pool, wallet),
+                Reconciler(pool, wallet, lambda: 0),
+                reload,
+                WebhookStore(pool, lambda: [bytes(32)]),
+            )
             counted = LocalLimits(limits) if isinstance(limits, LimitSettings) else limits
             probe = DatabaseProbe(pool)
             await probe.look()

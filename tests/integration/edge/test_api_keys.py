@@ -19,7 +19,9 @@ from trade_engine.edge.auth.nonces import REMEMBERED_MS, Nonces
 from trade_engine.edge.auth.tokens import TokenVerifier
 from trade_engine.edge.problems import RateLimited, Unauthorized
 from trade_engine.edge.settings import TokenSettings, VerificationKey
-from trade_engine.storage.api_keys import KEYS_PER_USER, ApiKeyStore, SecretUnreadableError
+from trade_engine.storage.api_keys import KEYS_PER_USER, ApiKey, ApiKeyStore
+from trade_engine.storage.sealing import SecretUnreadableError
+from trade_engine.storage.webhooks import WebhookStore
 
 KEY: Final = b"k" * 32
 
@@ -37,6 +39,13 @@ class Desk:
         self.now += 500
         self.key_id = ""
         self.secret = ""
+
+    async def anew(self, expires_us: int = 0) -> ApiKey:
+        """Have another key from now on."""
+        key, secret = await self.store.make(str(uuid.uuid4()), "bot", ["read"], (), expires_us)
+        assert secret is not None
+        self.key_id, self.secret = key.key_id, secret
+        return key
 
     async def ask(self, signature: str | None = None, window: str | None = None, **changes: Any) -> Any:
         """Sign a request, then send it with these changes."""
@@ -64,8 +73,7 @@ class Desk:
 @pytest.fixture
 async def desk(pool: asyncpg.Pool) -> Desk:
     made = Desk(pool)
-    key, made.secret = await made.store.make(str(uuid.uuid4()), "bot", ["read"])
-    made.key_id = key.key_id
+    await made.anew()
     return made
 
 
@@ -153,8 +161,7 @@ async def test_a_revocation_elsewhere_takes_effect_within_a_second_and_here_at_o
     await desk.store.revoke(desk.key_id, None)
     desk.ring_now += FRESH_S
     assert await desk.code() == "INVALID_API_KEY"
-    key, desk.secret = await desk.store.make(str(uuid.uuid4()), "bot", ["read"])
-    desk.key_id = key.key_id
+    key = await desk.anew()
     await desk.ask()
     await desk.store.revoke(desk.key_id, key.user_id)
     desk.ring.drop(desk.key_id)
@@ -163,8 +170,7 @@ async def test_a_revocation_elsewhere_takes_effect_within_a_second_and_here_at_o
 
 async def test_an_expired_key_is_refused(desk: Desk) -> None:
     expires_us = int(desk.now * 1_000_000) + 1_000_000
-    key, desk.secret = await desk.store.make(str(uuid.uuid4()), "bot", ["read"], (), expires_us)
-    desk.key_id = key.key_id
+    await desk.anew(expires_us)
     await desk.ask()
     desk.now += 1
     assert await desk.code() == "INVALID_API_KEY"
@@ -241,3 +247,16 @@ async def test_a_secret_that_no_key_opens_prevents_all_of_a_change(desk: Desk, p
     with pytest.raises(SecretUnreadableError):
         await ApiKeyStore(pool, lambda: [b"n" * 32, KEY]).encrypt_anew()
     assert await desk.store.find(desk.key_id) is not None, "nothing was changed"
+
+
+async def test_secrets_of_webhooks_are_encrypted_anew_as_well(pool: asyncpg.Pool) -> None:
+    old, new = WebhookStore(pool, lambda: [KEY]), WebhookStore(pool, lambda: [b"n" * 32])
+    endpoint, _ = await old.add("https://receiver.example/hook", "books")
+    await old.rotate(endpoint.endpoint_id)
+    [(_, before)] = await old.keys()
+    assert await WebhookStore(pool, lambda: [b"n" * 32, KEY]).encrypt_anew() == 1
+    assert (await new.keys())[0][1] == before
+    assert len(before) == 2
+    assert (await old.keys())[0][1] == [], "the old key opens nothing any more"
+    with pytest.raises(SecretUnreadableError):
+        await old.encrypt_anew()

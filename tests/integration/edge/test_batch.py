@@ -9,7 +9,8 @@ import httpx
 from tests.harness.redis import TestRedis
 from tests.integration.edge.conftest import UNLIMITED, Api, Start
 from tests.integration.edge.test_requests import ORDER, problem
-from trade_engine.cache.redis_limits import RedisLimits, RedisSettings
+from trade_engine.cache.redis_limits import RedisLimits
+from trade_engine.cache.server import RedisSettings
 from trade_engine.domain.errors import Unavailable
 from trade_engine.edge.settings import LimitSettings, RateLimit
 

@@ -39,7 +39,7 @@ async def healthy(api: Api) -> None:
     assert (await api.http.get("/health/live")).status_code == 200
     answer = await api.http.post("/api/v1/orders", json={}, headers=api.headers())
     assert answer.status_code == 400
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 async def test_slow_headers_are_let_go_while_others_are_answered(start: Start) -> None:

@@ -17,4 +17,4 @@ async def pool(database_url: str) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def wallet(pool: Any) -> PostgresWallet:
-    return PostgresWallet(pool, reserve_timeout_s=10)
+    return PostgresWallet(pool, reserve_timeout_s=60, timeout_s=60)

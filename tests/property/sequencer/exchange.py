@@ -16,9 +16,9 @@ from trade_engine.domain.rules import check_cost, check_order
 from trade_engine.matching.books import BookKind, new_book
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.matching.protocol import Resting
-from trade_engine.sequencer.admission import new_order
 from trade_engine.sequencer.amending import check_amendment, extra_funds, notional_limit
 from trade_engine.sequencer.bookkeeping import Bookkeeper, Changes, LiveOrders, WalletInstruction
+from trade_engine.sequencer.new_order import new_order
 from trade_engine.sequencer.ports import Amendment
 from trade_engine.sequencer.resting import resting_of
 
@@ -155,7 +155,7 @@ class Exchange:
     def _compare_books(self) -> None:
         """The core's orders are the engine's, and a restart would lead to the same book."""
         core = {order.order_number: order for order in self.book.live_orders()}
-        mine = {order.sequence: resting_of(order, self.market) for order in self.live.by_sequence.values()}
+        mine = {number: self._resting(order) for number, order in self.live.by_sequence.items()}
         assert core == mine
         self.book.check()
 
@@ -171,7 +171,7 @@ class Exchange:
         self.books, self.book = books, fresh
 
     def _resting(self, order: Order) -> Resting:
-        return resting_of(order, self.market)
+        return resting_of(order, self.market, ())
 
 
 def _configure(market: Market) -> Command:

@@ -27,7 +27,7 @@ from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.rules import check_cost, check_order
 from trade_engine.domain.scale import MAX_UNITS, UNIT
 from trade_engine.matching.books import default_kind, new_book
-from trade_engine.sequencer.admission import funds_needed
+from trade_engine.sequencer.new_order import funds_needed
 from trade_engine.sequencer.ports import Amendment
 
 _SEEDS = range(120)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from scripts.make_dashboards import DASHBOARDS, text_of
 
 from tests.e2e.test_metrics import documented
+from tests.harness.tools import tool
 
 ROOT: Final = Path(__file__).parents[3]
 DEPLOY: Final = ROOT / "deploy"
@@ -23,6 +23,8 @@ ALERTMANAGER: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
 
 #: Of Prometheus itself.
 BUILT_IN: Final = {"up", "ALERTS"}
+#: Of RabbitMQ's own exporter.
+OF_RABBITMQ: Final = {"rabbitmq_global_messages_dead_lettered_maxlen_total"}
 #: Words of PromQL, and labels, which are no metrics.
 WORDS: Final = {
     "sum", "max", "min", "by", "le", "rate", "increase", "deriv", "count", "or", "and", "histogram_quantile",
@@ -30,16 +32,8 @@ WORDS: Final = {
 }  # fmt: skip
 
 
-def program(name: str) -> str:
-    """A program that checks; the test is skipped without it."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not on PATH (Debian: prometheus, prometheus-alertmanager)")
-    return found
-
-
 def run(*words: str) -> str:
-    done = subprocess.run([program(words[0]), *words[1:]], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([tool(words[0]), *words[1:]], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -67,8 +61,8 @@ def metrics_of(expression: str) -> set[str]:
 
 def known() -> set[str]:
     """What an engine exports, by the page that a test holds against a running one."""
-    names = set(BUILT_IN)
-    for name, (kind, _) in documented(of_wallet_service=False).items():
+    names = BUILT_IN | OF_RABBITMQ
+    for name, (kind, _) in (documented(of_wallet_service=False) | documented(of_wallet_service=True)).items():
         names |= {name} if kind != "histogram" else {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
     return names
 

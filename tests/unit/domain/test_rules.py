@@ -12,7 +12,7 @@ from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.rules import check_order, show_average
 from trade_engine.domain.scale import MAX_UNITS, UNIT, format_units, parse_units
 from trade_engine.matching.books import new_book
-from trade_engine.sequencer.admission import funds_needed
+from trade_engine.sequencer.new_order import funds_needed
 
 BTC = default_markets()[0]
 BASE = PlaceOrder(

@@ -158,6 +158,13 @@ def test_no_more_than_the_pace_passes_however_it_is_asked() -> None:
     assert passed >= 50 * (clock.now - started) * 0.9, seed
 
 
+def test_nothing_costs_nothing() -> None:
+    """A part of a message is no frame yet, and is counted as none."""
+    paces = Paces(Pace(1, 1), 1, Clock())
+    paces.charge("", 0)
+    assert (paces.owed_s(""), len(paces)) == (0, 0)
+
+
 def test_memory_is_bounded() -> None:
     clock = Clock()
     paces = Paces(Pace(1, 1), 50, clock)

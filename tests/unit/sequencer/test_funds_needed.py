@@ -8,7 +8,7 @@ from trade_engine.domain.market import Market
 from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.scale import UNIT, parse_units
 from trade_engine.matching.books import new_book
-from trade_engine.sequencer.admission import funds_needed
+from trade_engine.sequencer.new_order import funds_needed
 
 MARKET = Market(
     market_id=1,

@@ -4,13 +4,16 @@ import asyncio
 
 import pytest
 
-from tests.harness.engine import MemoryVenue, memory_venue
+from tests.harness.engine import START_US, MemoryVenue, memory_venue
 from tests.unit.sequencer.test_failures import EACH, until
 from trade_engine.domain.ids import uuid7
 from trade_engine.domain.scale import UNIT
+from trade_engine.sequencer.bookkeeping import WalletInstruction
 from trade_engine.sequencer.engine import EngineSettings
 from trade_engine.sequencer.store.memory import Fault
-from trade_engine.wallet.port import Reserve, WalletUnavailable
+from trade_engine.sequencer.sweep import Sweep
+from trade_engine.settlement.comparison import Excess
+from trade_engine.wallet.port import AuditedReservation, Reserve, WalletUnavailable
 
 QUICK = EngineSettings(sweep_every_s=3600, sweep_again_s=0.05)
 
@@ -110,3 +113,22 @@ async def test_releases_beyond_the_bound_are_left_to_the_sweep() -> None:
         assert await venue.engine.sweep.sweep() == 4
         await until(lambda: not venue.sequencer.releases)
         assert await venue.reserved(alice, "USDT") == 0
+
+
+async def test_one_look_asks_once_what_is_under_way_however_much_it_finds() -> None:
+    asked: list[int] = []
+    given_back: list[WalletInstruction] = []
+    found = [
+        Excess(AuditedReservation(uuid7(START_US // 1000, 0, number), uuid7(0, 0, 1), "USDT", UNIT, 1), 0, False)
+        for number in range(10_000)
+    ]
+
+    async def find() -> list[Excess]:
+        return found
+
+    def under_way() -> set[str]:
+        asked.append(1)
+        return {found[0].reservation.order_id}
+
+    assert await Sweep(find, under_way, given_back.extend, again_s=0.01).sweep() == 9_999
+    assert (len(asked), len(given_back)) == (2, 9_999)

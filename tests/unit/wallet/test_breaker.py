@@ -2,7 +2,8 @@
 
 import pytest
 
-from trade_engine.wallet.breaker import BreakerSettings, BreakerState, CircuitBreaker
+from trade_engine.wallet.breaker import BreakerSettings, CircuitBreaker
+from trade_engine.wallet.port import BreakerState
 
 
 class Clock:

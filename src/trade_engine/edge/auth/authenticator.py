@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.nonces import Nonces
+from trade_engine.edge.auth.public_keys import is_signed
 from trade_engine.edge.auth.tokens import TRADER, Principal, TokenVerifier
 from trade_engine.edge.problems import Forbidden, Unauthorized
 from trade_engine.http.addresses import read_address
-from trade_engine.storage.api_keys import ApiKey
+from trade_engine.storage.api_keys import HMAC, ApiKey
 
 RECV_WINDOW_MS: Final = 5_000
 RECV_WINDOW_MS_MAX: Final = 60_000
@@ -38,12 +39,14 @@ class Signature(NamedTuple):
     #: Milliseconds since 1970.
     timestamp: str | int
     nonce: str
-    #: HMAC-SHA256 by the secret, as hex.
+    #: HMAC-SHA256 by the secret, as hex; empty if it is none.
     digest: str
     #: How old it may be, in milliseconds.
     recv_window: str | int | None
     #: What is signed only reads, and passes more than once.
     may_repeat: bool = False
+    #: By a private key, if it is no digest.  Only where requests are counted by address first: checking it is dear.
+    by_private_key: bytes = b""
 
 
 def signed_text(timestamp: str, nonce: str, method: str, target: str, body: bytes) -> bytes:
@@ -111,37 +114,69 @@ class Authenticator:
         api_key, nonce, timestamp, recv_window = given.api_key, given.nonce, str(given.timestamp), given.recv_window
         if not KEY_ID.fullmatch(api_key) or self.keys is None:
             raise Unauthorized("INVALID_API_KEY", "there is no such API key", field="x-api-key")
-        if not _SIGNATURE.fullmatch(given.digest):
+        if not given.by_private_key and not _SIGNATURE.fullmatch(given.digest):
             raise Unauthorized("INVALID_SIGNATURE", "a signature has 64 hex digits", field="x-api-signature")
         if not _NONCE.fullmatch(nonce):
             message = "a nonce has 1 to 64 printable characters"
             raise Unauthorized("INVALID_SIGNATURE", message, field="x-api-nonce", limit=64)
         self.check_time(timestamp, recv_window)
         found = await self.keys.find(api_key)
-        right = _digest(self._dummy if found is None else found[1], signed)
-        matches = hmac.compare_digest(right.encode(), given.digest.lower().encode())
+        matches = self._matches(found, given, signed)
         if found is None:
             raise Unauthorized("INVALID_API_KEY", "there is no such API key", field="x-api-key")
         if not matches:
             raise Unauthorized("INVALID_SIGNATURE", "the signature is wrong", field="x-api-signature")
         key, now_us = found[0], int(self._clock() * 1_000_000)
-        if key.revoked_us or 0 < key.expires_us <= now_us:
-            raise Unauthorized("INVALID_API_KEY", "the API key is revoked or expired", field="x-api-key")
+        _require_good(key, now_us, address)
         # Reading the key took time, in which the window may have ended; the nonce is kept from now on.
         self.check_time(timestamp, recv_window)
-        if key.networks and not _within(key, address):
-            raise Forbidden("IP_NOT_ALLOWED", "the API key may not be used from this address", provided=address)
         if not given.may_repeat:
             self._nonces.take(key.key_id, nonce, now_us // 1000)
         self.keys.used(key.key_id, now_us)
-        return Principal(
-            user_id=key.user_id,
-            roles=frozenset((TRADER,)),
-            expires_s=key.expires_us / 1e6 if key.expires_us else _FOREVER_S,
-            institution_id=key.institution_id,
-            scopes=key.scopes,
-            key_id=key.key_id,
-        )
+        return _principal_of(key, key.scopes)
+
+    async def authenticate_key(self, api_key: str, address: str) -> Principal:
+        """Who an API key is of that comes without a signature: it may read at most.
+
+        Raises:
+            Unauthorized, Forbidden, Unavailable: as the documentation's codes say.
+        """
+        if not KEY_ID.fullmatch(api_key) or self.keys is None:
+            raise Unauthorized("INVALID_API_KEY", "there is no such API key", field="x-api-key")
+        found = await self.keys.find(api_key)
+        if found is None:
+            raise Unauthorized("INVALID_API_KEY", "there is no such API key", field="x-api-key")
+        _require_good(found[0], int(self._clock() * 1_000_000), address)
+        return _principal_of(found[0], found[0].scopes & {"read"})
+
+    def _matches(self, found: tuple[ApiKey, bytes] | None, given: Signature, signed: bytes) -> bool:
+        if found is not None and found[0].algorithm != HMAC:
+            return bool(given.by_private_key) and is_signed(found[1], given.by_private_key, signed)
+        right = _digest(self._dummy if found is None else found[1], signed)
+        return hmac.compare_digest(right.encode(), given.digest.lower().encode())
+
+
+def _require_good(key: ApiKey, now_us: int, address: str) -> None:
+    """Refuse an API key that is over, or not for this address.
+
+    Raises:
+        Unauthorized, Forbidden: INVALID_API_KEY, IP_NOT_ALLOWED.
+    """
+    if key.revoked_us or 0 < key.expires_us <= now_us:
+        raise Unauthorized("INVALID_API_KEY", "the API key is revoked or expired", field="x-api-key")
+    if key.networks and not _within(key, address):
+        raise Forbidden("IP_NOT_ALLOWED", "the API key may not be used from this address", provided=address)
+
+
+def _principal_of(key: ApiKey, scopes: frozenset[str]) -> Principal:
+    return Principal(
+        user_id=key.user_id,
+        roles=frozenset((TRADER,)),
+        expires_s=key.expires_us / 1e6 if key.expires_us else _FOREVER_S,
+        institution_id=key.institution_id,
+        scopes=scopes,
+        key_id=key.key_id,
+    )
 
 
 def require_scope(principal: Principal, scope: str) -> None:

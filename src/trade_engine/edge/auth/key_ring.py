@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import asyncpg
 import structlog
 
 from trade_engine.domain.errors import Unavailable
-from trade_engine.storage.api_keys import ApiKey, ApiKeyStore, SecretUnreadableError
+from trade_engine.storage.api_keys import ApiKey, ApiKeyStore
+from trade_engine.storage.errors import DATABASE_ERRORS
+from trade_engine.storage.sealing import SecretUnreadableError
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ class KeyRing:
         try:
             async with asyncio.timeout(_READ_S):
                 found = await self.store.find(key_id)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer, nothing was done") from error
         except SecretUnreadableError as error:
             log.error("api_key_secret_unreadable", key_id=key_id)
@@ -92,6 +93,6 @@ class KeyRing:
         if not self._used:
             return
         used, self._used = self._used, {}
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*DATABASE_ERRORS):
             async with asyncio.timeout(_READ_S):
                 await self.store.note_used(used)

@@ -46,7 +46,10 @@ class BinanceEnvelope:
             headers.append((b"allow", ", ".join(error.details["allowed"]).encode()))
         elif shown.status == 413:
             headers.append((b"connection", b"close"))
-        return ShownFailure(shown.status, _encode({"code": shown.number, "msg": shown.text}), headers)
+        body: dict[str, Any] = {"code": shown.number, "msg": shown.text}
+        if shown.more is not None:
+            body["data"] = shown.more
+        return ShownFailure(shown.status, _encode(body), headers)
 
     def limits(self, limit: str, verdict: Verdict) -> Headers:
         """See ``Envelope``."""

@@ -99,6 +99,7 @@ def read_order(given: Mapping[str, str], markets: Markets, caller: Principal) ->
         time_in_force=_LASTING[lasting],
         stp=PREVENTIONS[prevention],
         client_order_id=read_client_id(given, "newClientOrderId"),
+        may_reuse_id=True,
         institution_id=caller.institution_id,
         post_only=name == "LIMIT_MAKER",
         take_profit=name.startswith("TAKE_PROFIT"),

@@ -1,6 +1,6 @@
 """Routes of orders: place, try, cancel, look up, list."""
 
-from typing import Final
+from typing import Any, Final
 
 from trade_engine.domain.enums import MarketState, OrderStatus, OrderType, Side
 from trade_engine.domain.errors import EngineError, Refused
@@ -22,18 +22,28 @@ _PAGE: Final = 500
 _PAGES: Final = 40
 #: A batch's time and its orders' times differ by less.
 _BATCH_US: Final = 10_000_000
-_NO_ORDER: Final = (-2013, "Order does not exist.")
+_RESTRICTIONS: Final = ("ONLY_NEW", "ONLY_PARTIALLY_FILLED")
+NO_ORDER: Final = (-2013, "Order does not exist.")
 
 
 async def place(call: Call) -> Answer:
     """Place an order."""
     new = read_order(call.query, call.services.markets, call.caller)
-    _refuse_reached(call.services, new)
-    placed = await call.services.desk.place(new.request)
+    return Answer(await place_new(call.services, new))
+
+
+async def place_new(services: Services, new: NewOrder) -> dict[str, Any]:
+    """Place an order that was read; what its caller sees of it.
+
+    Raises:
+        EngineError: it was refused.
+    """
+    refuse_reached(services, new)
+    placed = await services.desk.place(new.request)
     if placed.replayed:
         # What is the same order once more to our own face is a mistake to these clients.
         raise Numbered(-2010, "Duplicate order sent.")
-    return Answer(show_placed(placed.order, new.market, placed.trades, new.response))
+    return show_placed(placed.order, new.market, placed.trades, new.response)
 
 
 async def try_order(call: Call) -> Answer:
@@ -41,7 +51,7 @@ async def try_order(call: Call) -> Answer:
     wants_rates = choice(call.query, "computeCommissionRates", ("false", "true")) == "true"
     new = read_order(call.query, call.services.markets, call.caller)
     check_order(new.request, new.market)
-    _refuse_reached(call.services, new)
+    refuse_reached(call.services, new)
     if new.market.state is not MarketState.OPEN:
         raise Refused("MARKET_CLOSED", "the market takes no orders")
     last = call.services.reader.ticker(new.market.symbol).last_price
@@ -52,8 +62,12 @@ async def try_order(call: Call) -> Answer:
     return Answer(show_commissions(new.market, "ForOrder") if wants_rates else {})
 
 
-def _refuse_reached(services: Services, new: NewOrder) -> None:
-    """Refuse a stop whose price is reached already: these clients want to hear that, and not to trade at once."""
+def refuse_reached(services: Services, new: NewOrder) -> None:
+    """Refuse a stop whose price is reached already: these clients want to hear that, and not to trade at once.
+
+    Raises:
+        Numbered: -2010.
+    """
     request = new.request
     if request.type not in (OrderType.STOP, OrderType.STOP_LIMIT):
         return
@@ -63,16 +77,18 @@ def _refuse_reached(services: Services, new: NewOrder) -> None:
         raise Numbered(-2010, "Order would trigger immediately.")
 
 
-async def _named(call: Call, market: Market) -> Order | None:
+async def named(
+    call: Call, market: Market, by_number: str = "orderId", by_name: str = "origClientOrderId"
+) -> Order | None:
     """The caller's order that a request names, by number or by his own id; None if there is none.
 
     Raises:
         Numbered: -1102, it names none.
     """
-    number, called = whole(call.query, "orderId"), call.query.get("origClientOrderId")
+    number, called = whole(call.query, by_number), call.query.get(by_name)
     queries = call.services.queries
     if number is None and called is None:
-        raise Numbered(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
+        raise Numbered(-1102, f"Param '{by_name}' or '{by_number}' must be sent, but both were empty/null!")
     if number is not None:
         found = await queries.order_of_number(call.user_id, market.market_id, min(number, 2**63 - 1))
     else:
@@ -90,9 +106,9 @@ async def _named(call: Call, market: Market) -> Order | None:
 async def get(call: Call) -> Answer:
     """Look up an order."""
     market = need_market(call.query, call.services.markets)
-    order = await _named(call, market)
+    order = await named(call, market)
     if order is None:
-        raise Numbered(*_NO_ORDER)
+        raise Numbered(*NO_ORDER)
     return Answer(show_order(order, market))
 
 
@@ -100,21 +116,32 @@ async def cancel(call: Call) -> Answer:
     """Cancel an order."""
     market = need_market(call.query, call.services.markets)
     called = read_client_id(call.query, "newClientOrderId")
-    order = await _named(call, market)
+    ended = await cancel_named(call, await named(call, market))
+    return Answer(show_cancelled(ended, market, called))
+
+
+async def cancel_named(call: Call, order: Order | None) -> Order:
+    """Cancel the order that a request named; as it ended.
+
+    Raises:
+        EngineError: there is none, it is over, or it is not as ``cancelRestrictions`` demands.
+    """
+    wanted = choice(call.query, "cancelRestrictions", ("", *_RESTRICTIONS))
     if order is None or not order.status.is_open:
         raise unknown_order()
+    if wanted and bool(order.filled) == (wanted == "ONLY_NEW"):
+        raise Numbered(-2011, "Order was not canceled due to cancel restrictions.")
     try:
-        ended = await call.services.desk.cancel(order.order_id, call.user_id)
+        return await call.services.desk.cancel(order.order_id, call.user_id)
     except EngineError as error:
         raise of_cancel(error) from error
-    return Answer(show_cancelled(ended, market, called))
 
 
 async def cancel_all(call: Call) -> Answer:
     """Cancel all orders in a market: those that were open when this was asked for, as they ended."""
     services = call.services
     market = need_market(call.query, services.markets)
-    before = await _open_orders(call, market)
+    before = await list_live(call, market)
     if not before:
         raise unknown_order()
     try:
@@ -129,10 +156,11 @@ async def list_open(call: Call) -> Answer:
     """List open orders, of a market or all, oldest first."""
     markets, symbol = call.services.markets, call.query.get("symbol")
     market = None if symbol is None else market_of(markets, symbol)
-    return Answer([show_order(order, markets.numbered(order.market_id)) for order in await _open_orders(call, market)])
+    return Answer([show_order(order, markets.numbered(order.market_id)) for order in await list_live(call, market)])
 
 
-async def _open_orders(call: Call, market: Market | None) -> list[Order]:
+async def list_live(call: Call, market: Market | None) -> list[Order]:
+    """The caller's open orders, of a market or all, oldest first."""
     found: list[Order] = []
     before = None
     for _ in range(_PAGES):

@@ -4,7 +4,8 @@ The numbers are public (https://github.com/binance/binance-spot-api-docs, errors
 them is decided here, and nowhere else.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, Refused, Unavailable
 
@@ -15,14 +16,16 @@ class Shown(NamedTuple):
     status: int
     number: int
     text: str
+    #: What it tells beside that.
+    more: Mapping[str, Any] | None = None
 
 
 class Numbered(EngineError):
     """A refusal of this face's own, which has its number already."""
 
-    def __init__(self, number: int, text: str, status: int = 400) -> None:
+    def __init__(self, number: int, text: str, status: int = 400, more: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"BINANCE_{-number}", text)
-        self.shown = Shown(status, number, text)
+        self.shown = Shown(status, number, text, more)
 
 
 _NO_KEY: Final = Shown(401, -2015, "Invalid API-key, IP, or permissions for action.")
@@ -59,6 +62,9 @@ _BY_CODE: Final[dict[str, Shown]] = {
     "INVALID_COMMAND": _COMBINATION,
     "INVALID_EXPIRY": _COMBINATION,
     "INVALID_LINK": _COMBINATION,
+    # What clients know of prices of a pair that do not fit.
+    "INVALID_PAIR": Shown(400, -2010, "The relationship of the prices for the orders is not correct."),
+    "STOP_PRICE_REACHED": Shown(400, -2010, "The relationship of the prices for the orders is not correct."),
     "MARKET_HALTED": _CLOSED,
     "MARKET_CANCEL_ONLY": _CLOSED,
     "MARKET_CLOSED": _CLOSED,
@@ -77,6 +83,8 @@ _BY_CODE: Final[dict[str, Shown]] = {
     "ROUTE_NOT_FOUND": Shown(404, -1020, UNSUPPORTED),
     "METHOD_NOT_ALLOWED": Shown(405, -1020, UNSUPPORTED),
     "BODY_TOO_LARGE": Shown(413, -1101, "Too many parameters sent for this endpoint."),
+    "TOO_MANY_CONNECTIONS": Shown(429, -1003, "Too many connections."),
+    "RATE_LIMITED": Shown(429, -1003, "Too many requests queued."),
     "TOO_MANY_QUERIES": Shown(429, -1003, "Too many requests queued."),
     "INTERNAL_ERROR": _FAULT,
     "OUTCOME_UNKNOWN": Shown(

@@ -5,8 +5,20 @@ from collections.abc import Callable
 from typing import Final
 
 from trade_engine.edge.auth.tokens import TRADER
-from trade_engine.edge.binance import account, general, klines, orders, tickers, trades
+from trade_engine.edge.binance import (
+    account,
+    general,
+    klines,
+    listen_keys,
+    order_lists,
+    orders,
+    replacing,
+    tickers,
+    trades,
+)
 from trade_engine.edge.binance.forms import PLACE_PARAMETERS
+from trade_engine.edge.binance.order_lists import OCO_PARAMETERS, OLD_OCO_PARAMETERS
+from trade_engine.edge.binance.replacing import AMEND_PARAMETERS, REPLACE_PARAMETERS
 from trade_engine.edge.rest.call import Handler
 from trade_engine.edge.rest.parameters import Parameter
 from trade_engine.edge.rest.route import OPEN, READ, TRADE, Route
@@ -85,12 +97,13 @@ _LOGIN: Final = "timestamp recvWindow signature"
 
 
 def _signed(
-    method: str, path: str, handler: Handler, names: str, weight: int | Weight, *, limit: str = QUERIES
+    method: str, path: str, handler: Handler, names: str, weight: int | Weight, *, limit: str = QUERIES, cost: int = 1
 ) -> Route:
     """A route that needs the signature of an API key: one that may read, or one that may trade."""
     name = path.strip("/").replace("/", "_")
     return Route(
         f"binance_{method.lower()}_{name}", "binance", method, path, handler, TRADER, limit,
+        None if cost == 1 else lambda _: cost,
         parameters=takes(f"{names} {_LOGIN}"), scope=READ if method == "GET" else TRADE,
         weight=_weighs(weight) if isinstance(weight, int) else weight,
     )  # fmt: skip
@@ -102,10 +115,27 @@ SIGNED_ROUTES: Final = (
     _signed("POST", f"{_V3}/order", orders.place, PLACE_PARAMETERS, 1, limit=ORDERS),
     _signed("POST", f"{_V3}/order/test", orders.try_order, f"{PLACE_PARAMETERS} computeCommissionRates", 1),
     _signed("GET", f"{_V3}/order", orders.get, _NAMES_ONE, 4),
-    _signed("DELETE", f"{_V3}/order", orders.cancel, f"{_NAMES_ONE} newClientOrderId", 1, limit=ORDERS),
+    _signed(
+        "DELETE", f"{_V3}/order", orders.cancel, f"{_NAMES_ONE} newClientOrderId cancelRestrictions", 1, limit=ORDERS
+    ),
+    _signed("POST", f"{_V3}/order/cancelReplace", replacing.cancel_replace, REPLACE_PARAMETERS, 1, limit=ORDERS),
+    _signed("PUT", f"{_V3}/order/amend/keepPriority", replacing.amend, AMEND_PARAMETERS, 4, limit=ORDERS),
     _signed("GET", f"{_V3}/openOrders", orders.list_open, "symbol", _by_count(6, 80, 80, 80)),
     _signed("DELETE", f"{_V3}/openOrders", orders.cancel_all, "symbol", 1, limit=ORDERS),
     _signed("GET", f"{_V3}/allOrders", orders.list_all, f"symbol orderId limit {_TIMES}", 20),
+    _signed("POST", f"{_V3}/orderList/oco", order_lists.place, OCO_PARAMETERS, 1, limit=ORDERS, cost=2),
+    _signed("POST", f"{_V3}/order/oco", order_lists.place_old, OLD_OCO_PARAMETERS, 1, limit=ORDERS, cost=2),
+    _signed("GET", f"{_V3}/orderList", order_lists.get, "orderListId origClientOrderId", 4),
+    _signed(
+        "DELETE",
+        f"{_V3}/orderList",
+        order_lists.cancel,
+        "symbol orderListId listClientOrderId newClientOrderId",
+        1,
+        limit=ORDERS,
+    ),
+    _signed("GET", f"{_V3}/allOrderList", order_lists.list_all, f"fromId limit {_TIMES}", 20),
+    _signed("GET", f"{_V3}/openOrderList", order_lists.list_open, "", 6),
     _signed("GET", f"{_V3}/account", account.account, "omitZeroBalances", 20),
     _signed("GET", f"{_V3}/account/commission", account.commission, "symbol", 20),
     _signed("GET", f"{_V3}/myTrades", account.own_trades, f"symbol orderId fromId limit {_TIMES}", 20),
@@ -119,4 +149,19 @@ _START_ROUTES: Final = tuple(
     for name in ("allPairs", "isolated/allPairs")
 )
 
-BINANCE_ROUTES: Final = (*PUBLIC_ROUTES, *SIGNED_ROUTES, *_START_ROUTES)
+
+def _by_key(method: str, handler: Handler, names: str) -> Route:
+    """A route of listen keys, which needs an API key that may read and no signature."""
+    return Route(
+        f"binance_{method.lower()}_userDataStream", "binance", method, listen_keys.PATH, handler, TRADER, QUERIES,
+        parameters=takes(f"{names} {_LOGIN}"), scope=READ, weight=_weighs(2),
+    )  # fmt: skip
+
+
+_LISTEN_KEY_ROUTES: Final = (
+    _by_key("POST", listen_keys.make, ""),
+    _by_key("PUT", listen_keys.extend, "listenKey"),
+    _by_key("DELETE", listen_keys.end, "listenKey"),
+)
+
+BINANCE_ROUTES: Final = (*PUBLIC_ROUTES, *SIGNED_ROUTES, *_LISTEN_KEY_ROUTES, *_START_ROUTES)

@@ -88,7 +88,12 @@ def _terms(order: Order) -> dict[str, Any]:
 
 
 def _head(order: Order, market: Market) -> dict[str, Any]:
-    return {"symbol": joined(market), "orderId": order.sequence, "orderListId": -1, "clientOrderId": client_id(order)}
+    return {
+        "symbol": joined(market),
+        "orderId": order.sequence,
+        "orderListId": order.pair_number or -1,
+        "clientOrderId": client_id(order),
+    }
 
 
 def _working_ms(order: Order) -> int:
@@ -140,6 +145,18 @@ def show_cancelled(order: Order, market: Market, called: str | None) -> dict[str
         | {"origClientOrderId": client_id(order), "clientOrderId": called or f"c{order.sequence}"}
         | {"transactTime": ms(order.updated_us)}
         | _terms(order)
+    )
+
+
+def show_amended(order: Order, market: Market) -> dict[str, Any]:
+    """An order as the answer to amending it shows it."""
+    terms = _terms(order)
+    return (
+        _head(order, market)
+        | {"origClientOrderId": client_id(order), "qty": terms["origQty"], "preventedQty": fixed(0)}
+        | {"quoteOrderQty": terms["origQuoteOrderQty"], "cumulativeQuoteQty": terms["cummulativeQuoteQty"]}
+        | {name: terms[name] for name in ("price", "executedQty", "status", "timeInForce", "type", "side")}
+        | {"workingTime": _working_ms(order), "selfTradePreventionMode": terms["selfTradePreventionMode"]}
     )
 
 

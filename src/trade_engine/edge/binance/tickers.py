@@ -91,19 +91,19 @@ async def _day(services: Services, market: Market) -> dict[str, Any]:
     shown = await _mini_day(services, market)
     view = services.reader.ticker(market.symbol)
     newest = services.reader.view(market.symbol)
-    earlier = newest.between("1m", 0, _day_start_us(), 1)
+    earlier = newest.between("1m", 0, day_start_us(), 1)
     before = earlier[-1].close if earlier else view.open
     quantity = view.last_quantity or await _last_quantity(services, market, view.last_price)
     return (
         shown
-        | _changes(view.open, view.last_price, view.volume, view.quote_volume)
+        | changes(view.open, view.last_price, view.volume, view.quote_volume)
         | {"prevClosePrice": fixed(before), "lastQty": fixed(quantity)}
         | await _best(services, market)
     )
 
 
 async def _mini_day(services: Services, market: Market) -> dict[str, Any]:
-    view, start_us = services.reader.ticker(market.symbol), _day_start_us()
+    view, start_us = services.reader.ticker(market.symbol), day_start_us()
     committed = services.reader.view(market.symbol)
     newest, earlier = committed.running("1m"), committed.between("1m", 0, start_us, 1)
     span = (earlier[-1].last_sequence + 1 if earlier else 1, newest.last_sequence) if view.trades and newest else None
@@ -111,7 +111,7 @@ async def _mini_day(services: Services, market: Market) -> dict[str, Any]:
     return _show_mini(market, prices, (view.volume, view.quote_volume, view.trades), start_us, span)
 
 
-def _day_start_us() -> int:
+def day_start_us() -> int:
     """Where the 24 hours begin: with a whole minute."""
     now_us = time.time_ns() // 1000
     return now_us - now_us % MINUTE_US - DAY_US + MINUTE_US
@@ -170,7 +170,7 @@ def _show_window(
         span = (before[-1].last_sequence + 1 if before else 1, candles[-1].last_sequence)
     count = sum(candle.trades for candle in candles)
     shown = _show_mini(market, prices, (volume, quote_volume, count), start_us, span)
-    return shown if mini else shown | _changes(prices[0], prices[3], volume, quote_volume)
+    return shown if mini else shown | changes(prices[0], prices[3], volume, quote_volume)
 
 
 def _show_mini(
@@ -197,7 +197,8 @@ def _show_mini(
     }
 
 
-def _changes(opened: int, last: int, volume: int, quote_volume: int) -> dict[str, str]:
+def changes(opened: int, last: int, volume: int, quote_volume: int) -> dict[str, str]:
+    """How the price changed, and what was paid on average."""
     change = last - opened if opened else 0
     thousandths = abs(change) * 100_000 // opened if opened else 0
     sign = "-" if change < 0 and thousandths else ""

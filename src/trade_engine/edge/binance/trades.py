@@ -1,5 +1,6 @@
 """Routes of a market's trades: the newest, older ones, and those of one taker order at one price as one."""
 
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
 
@@ -57,11 +58,11 @@ async def aggregated(call: Call) -> Answer:
         page = await services.queries.trades(
             market_id=market.market_id, end_us=None if end_us is None else end_us + 1, limit=limit
         )
-        groups = _groups(page.rows[::-1])
+        groups = one_by_taker(page.rows[::-1])
         # The oldest may lack trades that were not read, unless there are none before it.
-        return Answer([_show_group(group) for group in (groups[1:] if page.next_before and groups[1:] else groups)])
+        return Answer([show_group(group) for group in (groups[1:] if page.next_before and groups[1:] else groups)])
     groups = await _groups_from(services, market, (start_us, end_us), number or 0, limit)
-    return Answer([_show_group(group) for group in groups[:limit]])
+    return Answer([show_group(group) for group in groups[:limit]])
 
 
 async def _groups_from(
@@ -76,14 +77,15 @@ async def _groups_from(
         )
         found.extend(page.rows)
         after = page.next_before
-        groups = [group for group in _groups(found) if group[0].sequence >= number]
+        groups = [group for group in one_by_taker(found) if group[0].sequence >= number]
         # The last one may go on behind what was read.
         if after is None or len(groups) > limit:
             break
     return groups
 
 
-def _groups(trades: list[Trade]) -> list[list[Trade]]:
+def one_by_taker(trades: Iterable[Trade]) -> list[list[Trade]]:
+    """Trades, oldest first, in aggregates: of one taker order, at one price, in one go."""
     return [list(group) for _, group in groupby(trades, lambda t: (_taker(t), t.price, t.executed_us))]
 
 
@@ -137,7 +139,8 @@ def show_trade(trade: Trade) -> dict[str, Any]:
     }
 
 
-def _show_group(group: list[Trade]) -> dict[str, Any]:
+def show_group(group: list[Trade]) -> dict[str, Any]:
+    """An aggregate as everybody sees it."""
     first, last = group[0], group[-1]
     return {
         "a": first.sequence,

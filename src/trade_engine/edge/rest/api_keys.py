@@ -10,6 +10,7 @@ from trade_engine.domain.errors import InvalidRequest, NotFound, Unavailable
 from trade_engine.domain.ids import canonical_uuid
 from trade_engine.edge.auth.authenticator import KEY_ID
 from trade_engine.edge.auth.key_ring import KeyRing
+from trade_engine.edge.auth.public_keys import ED25519, PEM_MAX, RSA, read_public_key
 from trade_engine.edge.auth.tokens import SCOPES
 from trade_engine.edge.bodies import decode
 from trade_engine.edge.problems import Forbidden
@@ -17,7 +18,7 @@ from trade_engine.edge.rest.audited import audited
 from trade_engine.edge.rest.call import Answer, Call
 from trade_engine.edge.shapes import Id, KeyId, Time, TimeText, text, words
 from trade_engine.edge.times import read_time, show_time, show_time_or_none
-from trade_engine.storage.api_keys import ApiKey, Network
+from trade_engine.storage.api_keys import HMAC, ApiKey, Network
 
 _CODE: Final = "INVALID_API_KEY_TERMS"
 _NAME_MAX: Final = 100
@@ -26,6 +27,8 @@ _NAME: Final = text(r"[^\u0000-\u001f\u007f-\u00a0]*", "reporting", minLength=1,
 Name = Annotated[str, msgspec.Meta(extra_json_schema=_NAME)]
 Scope = Annotated[str, msgspec.Meta(extra_json_schema=words(sorted(SCOPES)))]
 ScopeSet = Annotated[list[Scope], msgspec.Meta(extra_json_schema={"minItems": 1, "uniqueItems": True})]
+PublicKeyText = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": PEM_MAX})]
+AlgorithmWord = Annotated[str, msgspec.Meta(extra_json_schema=words([ED25519, HMAC, RSA]))]
 Networks = Annotated[list[str], msgspec.Meta(extra_json_schema={"maxItems": _NETWORKS_MAX})]
 
 
@@ -37,6 +40,8 @@ class ApiKeyBody(msgspec.Struct, forbid_unknown_fields=True):
     #: Addresses and networks such as 192.0.2.0/24; empty: from anywhere.
     ip_allow_list: Networks = []
     expires_at: TimeText | None = None
+    #: Of Ed25519 or RSA, as PEM: the key signs with its private one, over the face that clients of Binance know.
+    public_key: PublicKeyText | None = None
 
 
 class ApiKeyView(msgspec.Struct):
@@ -48,6 +53,7 @@ class ApiKeyView(msgspec.Struct):
     scopes: ScopeSet
     ip_allow_list: list[str]
     institution_id: str | None
+    algorithm: AlgorithmWord
     created_at: Time
     expires_at: Time | None
     last_used_at: Time | None
@@ -55,10 +61,10 @@ class ApiKeyView(msgspec.Struct):
 
 
 class NewApiKeyView(msgspec.Struct):
-    """A new key, and its secret for the only time."""
+    """A new key, and its secret for the only time; with a public key it has none."""
 
     key: ApiKeyView
-    secret: str
+    secret: str | None
 
 
 _decoder = msgspec.json.Decoder(ApiKeyBody)
@@ -76,7 +82,8 @@ async def create_key(call: Call) -> Answer:
     excess = set(body.scopes) - (principal.scopes if principal is not None else SCOPES)
     if excess:
         raise Forbidden("SCOPE_MISSING", "a key may do no more than the token that makes it", field="scopes")
-    made = await ring.store.make(call.user_id, body.name, body.scopes, networks, expires_us, institution_id)
+    public_key = None if body.public_key is None else read_public_key(body.public_key)
+    made = await ring.store.make(call.user_id, body.name, body.scopes, networks, expires_us, institution_id, public_key)
     return Answer(NewApiKeyView(show_key(made[0]), made[1]), status=201)
 
 
@@ -166,6 +173,7 @@ def show_key(key: ApiKey) -> ApiKeyView:
         scopes=sorted(key.scopes),
         ip_allow_list=[str(network) for network in key.networks],
         institution_id=key.institution_id,
+        algorithm=key.algorithm,
         created_at=show_time(key.created_us),
         expires_at=show_time_or_none(key.expires_us),
         last_used_at=show_time_or_none(key.last_used_us),

@@ -6,13 +6,13 @@ import msgspec
 
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.market import Market
-from trade_engine.domain.scale import format_price, format_units
+from trade_engine.domain.scale import format_units
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.rest.orders import order_cursor
 from trade_engine.edge.rest.tickers import Tickers
 from trade_engine.edge.shapes import Amount, Asset, FeeAssetWord, StateWord, Symbol
 from trade_engine.edge.times import LATEST_US, read_range, read_time
-from trade_engine.edge.views import show_candle, show_own_trade, show_ticker, show_trade
+from trade_engine.edge.views import show_book, show_candle, show_own_trade, show_ticker, show_trade
 from trade_engine.marketdata.intervals import INTERVALS, named
 from trade_engine.sequencer.ports import MarketReader
 
@@ -39,24 +39,6 @@ class MarketView(msgspec.Struct):
     maker_fee: Amount
     taker_fee: Amount
     fee_asset: FeeAssetWord
-
-
-class LevelView(msgspec.Struct, gc=False):
-    """All that is offered at one price."""
-
-    price: Amount
-    quantity: Amount
-    num_orders: int
-
-
-class BookView(msgspec.Struct):
-    """A committed book, best prices first; ``sequence`` is the market's event that it shows."""
-
-    symbol: Symbol
-    bids: list[LevelView]
-    asks: list[LevelView]
-    spread: Amount | None
-    sequence: int
 
 
 def show_market(market: Market) -> MarketView:
@@ -122,16 +104,7 @@ async def order_book(call: Call) -> Answer:
     """
     levels = whole_number(call.query, "depth", 50, 1, 1_000)
     market = call.services.markets.named(call.path("symbol"))
-    view = call.services.reader.depth(market.symbol, levels)
-    decimals = market.price_decimals
-
-    def show(rows: list[tuple[int, int, int]]) -> list[LevelView]:
-        return [
-            LevelView(format_price(price, decimals), format_units(quantity), orders) for price, quantity, orders in rows
-        ]
-
-    spread = format_price(view.asks[0][0] - view.bids[0][0], decimals) if view.asks and view.bids else None
-    return Answer(BookView(market.symbol, show(view.bids), show(view.asks), spread, view.sequence))
+    return Answer(show_book(market, call.services.reader.depth(market.symbol, levels)))
 
 
 async def candles(call: Call) -> Answer:

@@ -1,14 +1,19 @@
 """Routes of orders: place, cancel, look up, list."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from trade_engine.domain.enums import OrderStatus, Side
 from trade_engine.domain.errors import InvalidRequest
 from trade_engine.domain.ids import canonical_uuid
 from trade_engine.edge import json_orders
+from trade_engine.edge.bodies import decode
+from trade_engine.edge.cancel_timers import TIMEOUT_MAX_S
 from trade_engine.edge.rest.call import Answer, Call, whole_number
-from trade_engine.edge.times import read_range
+from trade_engine.edge.shapes import Symbol, SymbolText, Time
+from trade_engine.edge.times import read_range, show_time_or_none
 from trade_engine.edge.views import OrderView, OwnTradeView, show_order
 
 _PAGE_MAX: Final = 500
@@ -26,6 +31,26 @@ async def place(call: Call) -> Answer:
     content = await json_orders.place(call.services.desk, call.caller, call.body)
     _note(call, content.order, content.trades)
     return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
+
+
+async def place_pair(call: Call) -> Answer:
+    """Place a one-cancels-other pair.
+
+    One reservation pays for both.  The first fill or trigger of a leg, or its end, ends the other.  201 with both legs
+    as they are now; 200 with the first answer's pair if the client_order_id of a leg was used before.
+    """
+    content = await json_orders.place_pair(call.services.desk, call.caller, call.body)
+    for leg in content.legs:
+        _note(call, leg)
+    return Answer(content, 200, _REPLAYED) if content.replayed else Answer(content, 201)
+
+
+async def get_pair(call: Call) -> Answer:
+    """Look up a pair of orders.
+
+    By the id of one of its legs, as they are now.
+    """
+    return Answer(await json_orders.find_pair(call.services.desk, call.caller, call.path("order_id")))
 
 
 async def cancel(call: Call) -> Answer:
@@ -54,6 +79,39 @@ async def cancel_all(call: Call) -> Answer:
     In one market if ``symbol`` is given; how many there were.
     """
     return Answer(await json_orders.cancel_all(call.services.desk, call.caller, call.query.get("symbol")))
+
+
+class CancelAfterBody(msgspec.Struct, forbid_unknown_fields=True):
+    """When to cancel the caller's orders; 0 seconds: not any more."""
+
+    timeout_s: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": TIMEOUT_MAX_S})]
+    #: Those of one market only.
+    symbol: SymbolText | None = None
+
+
+class CancelAfterView(msgspec.Struct):
+    """When the caller's orders are cancelled, unless this is asked for again before; null: not at all."""
+
+    symbol: Symbol | None
+    timeout_s: int
+    cancel_at: Time | None
+
+
+_cancel_after_decoder = msgspec.json.Decoder(CancelAfterBody)
+
+
+async def cancel_after(call: Call) -> Answer:
+    """Cancel all of your orders after a time.
+
+    Unless you ask again before it is over, which puts it off; 0 seconds call it off.  It outlives a restart of the
+    engine.  In one market if ``symbol`` is given, which is a timer of its own.
+    """
+    body = decode(_cancel_after_decoder, call.body)
+    market = None if body.symbol is None else call.services.desk.markets.named(body.symbol)
+    market_id = 0 if market is None else market.market_id
+    due_us = await call.services.cancel_timers.set(call.user_id, market_id, body.timeout_s)
+    symbol = None if market is None else market.symbol
+    return Answer(CancelAfterView(symbol, body.timeout_s, show_time_or_none(due_us)))
 
 
 async def get(call: Call) -> Answer:

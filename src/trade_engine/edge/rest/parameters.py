@@ -6,7 +6,7 @@ A route's handler is only ever given the parameters that its row in the table na
 from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.enums import OrderStatus, Side
-from trade_engine.edge.shapes import KEY, MOMENT, ORDER_NAME, REASON, SYMBOL, UUID, text, words
+from trade_engine.edge.shapes import ENDPOINT, KEY, MOMENT, ORDER_NAME, REASON, SYMBOL, UUID, text, words
 from trade_engine.marketdata.intervals import INTERVALS
 
 
@@ -65,5 +65,6 @@ IN_PATH: Final = {
     ),
     "key_id": Parameter("key_id", KEY, "The API key.", required=True),
     "user_id": Parameter("user_id", UUID, "The user.", required=True),
+    "endpoint_id": Parameter("endpoint_id", ENDPOINT, "The webhook endpoint.", required=True),
     "id": Parameter("id", whole(1, 2**62 - 1), "The dead letter.", required=True),
 }

@@ -116,11 +116,11 @@ class Router:
             status, content, more = self._envelope.failure(error, request_id)
             extra.extend(more)
         except TimeoutError:
-            status, content, more = self._envelope.failure(_late(scope["method"]), request_id)
+            status, content, more = self._envelope.failure(late(scope["method"]), request_id)
             extra.extend((*more, (b"connection", b"close")))
         except TRANSPORT_ERRORS as error:
             log.warning("database_away", error=repr(error), request_id=request_id, path=scope["path"])
-            status, content, more = self._envelope.failure(_away(scope["method"]), request_id)
+            status, content, more = self._envelope.failure(away(scope["method"]), request_id)
             extra.extend(more)
         except Exception:
             log.exception("request_failed", request_id=request_id, path=scope["path"])
@@ -260,7 +260,7 @@ class Router:
         return body
 
 
-def _late(method: str) -> Unavailable:
+def late(method: str) -> Unavailable:
     """What a caller hears when time is up: only a request that changes nothing surely changed nothing."""
     if method in _CHANGING:
         return OutcomeUnknown(
@@ -269,7 +269,7 @@ def _late(method: str) -> Unavailable:
     return Unavailable("REQUEST_TIMEOUT", "the request took too long")
 
 
-def _away(method: str) -> Unavailable:
+def away(method: str) -> Unavailable:
     """What a caller hears when the database was lost under a request that reads or writes its tables itself."""
     if method in _CHANGING:
         return OutcomeUnknown("OUTCOME_UNKNOWN", "the database was lost meanwhile: look, or repeat")

@@ -7,7 +7,7 @@ says exactly what its handler takes and answers; what all routes share (tokens, 
 from typing import Final
 
 from trade_engine.edge.auth.tokens import ADMIN, TRADER
-from trade_engine.edge.bodies import AmendBody, PlaceBody
+from trade_engine.edge.bodies import AmendBody, PairBody, PlaceBody
 from trade_engine.edge.rest import (
     account,
     admin,
@@ -19,16 +19,19 @@ from trade_engine.edge.rest import (
     orders,
     system,
     users_admin,
+    webhooks,
 )
 from trade_engine.edge.rest import parameters as given
 from trade_engine.edge.rest.route import OPEN, OPTIONAL, READ, TRADE, Route
 from trade_engine.edge.settings import ORDERS, PUBLIC, QUERIES
 from trade_engine.edge.views import (
     BalanceView,
+    BookView,
     CancelledView,
     CandleView,
     OrderView,
     OwnTradeView,
+    PairView,
     PlacedView,
     TickerAnswer,
     TradeView,
@@ -55,6 +58,7 @@ _AMEND: Final = ("ORDER_NOT_FOUND", "NOT_AMENDABLE", "AMENDMENT_CONFLICT", "NO_C
 _CANCEL: Final = ("ORDER_NOT_FOUND", "ORDER_NOT_CANCELLABLE", *_MARKET_SHUT, *_WRITER)
 _LETTER: Final = ("DEAD_LETTER_NOT_FOUND", *_STORED)
 _AUDITED: Final = ("INVALID_REASON", *_WRITER)
+_WEBHOOK_CHANGED: Final = ("WEBHOOK_NOT_FOUND", "INVALID_REASON", *_STORED)
 _LETTER_CHANGED: Final = ("INVALID_REASON", *_LETTER)
 _FUND: Final = (
     "UNKNOWN_ASSET", "INVALID_AMOUNT", "INSUFFICIENT_BALANCE", "USER_NOT_FOUND", "IDEMPOTENCY_CONFLICT",
@@ -75,6 +79,28 @@ ROUTES: Final = (
         "batch_place_batch", "orders",
         "POST", f"{_V1}/orders/batch", batch.place_batch, TRADER, ORDERS, batch.count,
         answer=list[batch.BatchResult], body=batch.BatchBody, codes=("INVALID_BATCH",), scope=TRADE,
+    ),
+    Route(
+        "batch_cancel_batch", "orders",
+        "POST", f"{_V1}/orders/cancel-batch", batch.cancel_batch, TRADER, ORDERS, batch.count_ids,
+        answer=list[batch.BatchResult], body=batch.CancelBatchBody, codes=("INVALID_BATCH",), scope=TRADE,
+    ),
+    Route(
+        "orders_cancel_after", "orders",
+        "POST", f"{_V1}/orders/cancel-after", orders.cancel_after, TRADER, ORDERS,
+        answer=orders.CancelAfterView, body=orders.CancelAfterBody,
+        codes=("INVALID_TIMEOUT", "INVALID_SYMBOL", *_STORED), scope=TRADE,
+    ),
+    Route(
+        "orders_place_pair", "orders",
+        "POST", f"{_V1}/order-pairs", orders.place_pair, TRADER, ORDERS, lambda _: 2,
+        answer=PairView, body=PairBody, codes=("INVALID_PAIR", "STOP_PRICE_REACHED", *_PLACE), status=201, also=(200,),
+        scope=TRADE,
+    ),
+    Route(
+        "orders_get_pair", "orders",
+        "GET", f"{_V1}/order-pairs/{{order_id:path}}", orders.get_pair, TRADER, QUERIES,
+        answer=PairView, codes=("ORDER_NOT_FOUND", *_ENGINE), scope=READ,
     ),
     Route(
         "orders_cancel", "orders",
@@ -139,7 +165,7 @@ ROUTES: Final = (
     Route(
         "market_order_book", "market",
         "GET", f"{_V1}/orderbook/{{symbol:path}}", market.order_book, OPEN, PUBLIC,
-        answer=market.BookView, parameters=(given.DEPTH,), codes=("ENGINE_UNAVAILABLE",),
+        answer=BookView, parameters=(given.DEPTH,), codes=("ENGINE_UNAVAILABLE",),
     ),
     Route(
         "market_list_markets", "market",
@@ -318,6 +344,50 @@ ROUTES: Final = (
         "DELETE", f"{_V1}/admin/api-keys/{{key_id}}", api_keys.admin_revoke_key, ADMIN, QUERIES,
         answer=api_keys.ApiKeyView, parameters=(given.WHY,),
         codes=("API_KEY_NOT_FOUND", "INVALID_REASON", *_STORED),
+    ),
+    Route(
+        "webhooks_list_webhooks", "webhooks",
+        "GET", f"{_V1}/admin/webhooks", webhooks.list_webhooks, ADMIN, QUERIES,
+        answer=list[webhooks.WebhookView], codes=_STORED,
+    ),
+    Route(
+        "webhooks_add_webhook", "webhooks",
+        "POST", f"{_V1}/admin/webhooks", webhooks.add_webhook, ADMIN, QUERIES,
+        answer=webhooks.NewWebhookView, body=webhooks.WebhookBody, status=201,
+        codes=("INVALID_WEBHOOK_TERMS", "TOO_MANY_WEBHOOKS", "INVALID_REASON", *_STORED),
+    ),
+    Route(
+        "webhooks_pause_webhook", "webhooks",
+        "POST", f"{_V1}/admin/webhooks/{{endpoint_id}}/pause", webhooks.pause_webhook, ADMIN, QUERIES,
+        answer=webhooks.WebhookView, body=webhooks.WebhookReason, codes=_WEBHOOK_CHANGED,
+    ),
+    Route(
+        "webhooks_resume_webhook", "webhooks",
+        "POST", f"{_V1}/admin/webhooks/{{endpoint_id}}/resume", webhooks.resume_webhook, ADMIN, QUERIES,
+        answer=webhooks.WebhookView, body=webhooks.WebhookReason, codes=_WEBHOOK_CHANGED,
+    ),
+    Route(
+        "webhooks_rotate_webhook", "webhooks",
+        "POST", f"{_V1}/admin/webhooks/{{endpoint_id}}/rotate", webhooks.rotate_webhook, ADMIN, QUERIES,
+        answer=webhooks.NewWebhookView, body=webhooks.RotateBody,
+        codes=("INVALID_WEBHOOK_TERMS", *_WEBHOOK_CHANGED),
+    ),
+    Route(
+        "webhooks_remove_webhook", "webhooks",
+        "DELETE", f"{_V1}/admin/webhooks/{{endpoint_id}}", webhooks.remove_webhook, ADMIN, QUERIES,
+        answer=webhooks.WebhookView, parameters=(given.WHY,), codes=_WEBHOOK_CHANGED,
+    ),
+    Route(
+        "webhooks_list_dead_webhooks", "webhooks",
+        "GET", f"{_V1}/admin/webhooks/{{endpoint_id}}/dead", webhooks.list_dead_webhooks, ADMIN, QUERIES,
+        answer=list[webhooks.DeadWebhookView], parameters=(given.AFTER, given.limit(500, 100)),
+        codes=("WEBHOOK_NOT_FOUND", *_STORED),
+    ),
+    Route(
+        "webhooks_replay_webhooks", "webhooks",
+        "POST", f"{_V1}/admin/webhooks/{{endpoint_id}}/replay", webhooks.replay_webhooks, ADMIN, QUERIES,
+        answer=webhooks.ReplayedView, body=webhooks.ReplayBody,
+        codes=("DEAD_LETTER_NOT_FOUND", *_WEBHOOK_CHANGED),
     ),
     Route(
         "system_welcome", "system",

@@ -100,6 +100,6 @@ async def ready(call: Call) -> Answer:
     parts["wallet"] = parts["database"] if wallet is None else wallet
     is_ready = all(value == "ok" for value in parts.values())
     # Without Redis each process counts rate limits by itself, without RabbitMQ events wait: degraded, but ready.
-    parts |= {"redis": call.services.limits.condition(), "rabbitmq": call.services.rabbitmq()}
+    parts |= {"redis": call.services.redis(), "rabbitmq": call.services.rabbitmq()}
     view = ReadyView("ready" if is_ready else "not ready", **parts)
     return Answer(view, 200 if is_ready else 503, plain=True)

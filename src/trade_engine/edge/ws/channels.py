@@ -7,7 +7,7 @@ far its updates have come; ``update`` moves it on.  A group holds no reader's st
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -27,23 +27,18 @@ _CHECKED_LEVELS: Final = 10
 
 
 class Group(ABC):
-    """One channel of one market, as its readers see it."""
+    """One channel, as its readers see it."""
 
     #: Milliseconds that two updates are apart at least; None: as often as the hub hands out.
     pause_ms: float | None = None
-
-    def __init__(self, channel: str, view: Callable[[], CommittedMarket]) -> None:
-        self._view = view
-        self._head: dict[str, Any] = {"type": channel, "symbol": view().market.symbol}
-        self.position = 0
-
-    @property
-    def _market(self) -> Market:
-        return self._view().market
+    #: Where its updates have come to.
+    position: int = 0
+    #: When there is something to tell although nothing is committed, in microseconds since 1970; None: never.
+    due_us: int | None = None
 
     @abstractmethod
-    def snapshot(self) -> bytes:
-        """The whole state, at ``position``."""
+    def snapshot(self) -> bytes | None:
+        """The whole state, at ``position``; None: a new reader is told what happens from now on."""
 
     @abstractmethod
     def update(self) -> bytes | None:
@@ -52,6 +47,21 @@ class Group(ABC):
     @abstractmethod
     def catch_up(self, position: int) -> bytes | None:
         """What a reader who has all up to ``position`` lacks of what the group's position says."""
+
+    def touch(self, symbols: Iterable[str]) -> None:  # noqa: B027 - most are of one market
+        """Hear that something is committed in these markets; for channels of all markets."""
+
+
+class MarketGroup(Group):
+    """A channel of one market."""
+
+    def __init__(self, channel: str, view: Callable[[], CommittedMarket]) -> None:
+        self._view = view
+        self._head: dict[str, Any] = {"type": channel, "symbol": view().market.symbol}
+
+    @property
+    def _market(self) -> Market:
+        return self._view().market
 
 
 class BookImage:
@@ -74,7 +84,7 @@ class BookImage:
         return self._frame + (group.catch_up(self._sequence) or b"")
 
 
-class DepthGroup(Group):
+class DepthGroup(MarketGroup):
     """The whole book: a snapshot, then changes of levels without a gap.
 
     The book may be a few events ahead of ``position`` when those changed no level: whatever is shown counts as the book
@@ -138,7 +148,7 @@ class DepthGroup(Group):
         return zlib.crc32(":".join(parts).encode())
 
 
-class StateGroup(Group):
+class StateGroup(MarketGroup):
     """A channel whose messages each show the whole state: only the newest matters."""
 
     def __init__(self, channel: str, view: Callable[[], CommittedMarket]) -> None:
@@ -257,7 +267,7 @@ class CandlesGroup(StateGroup):
         return b"".join(channel_frame(head, candle) for candle in shown) + running
 
 
-class TradesGroup(Group):
+class TradesGroup(MarketGroup):
     """Every trade; ``position`` counts those handed out."""
 
     def __init__(self, view: Callable[[], CommittedMarket], tape: "Tape") -> None:
@@ -292,10 +302,14 @@ class TradesGroup(Group):
 
 
 class Tape:
-    """The latest trades of a market, oldest first, and how many there have been."""
+    """The latest trades of a market, oldest first, and how many there have been.
 
-    def __init__(self, keep: int = 200) -> None:
-        self._trades: deque[Trade] = deque(maxlen=keep)
+    What is not handed out yet is kept beyond ``keep``, up to ``most``: one order may make a thousand trades.
+    """
+
+    def __init__(self, keep: int = 200, most: int = 4_000) -> None:
+        self._trades: deque[Trade] = deque(maxlen=max(keep, most))
+        self._keep = keep
         self.count = 0
 
     def add(self, trade: Trade) -> None:
@@ -303,6 +317,11 @@ class Tape:
         if not self._trades or trade.sequence > self._trades[-1].sequence:
             self._trades.append(trade)
             self.count += 1
+
+    def trim(self) -> None:
+        """Forget all but the newest: the others are handed out."""
+        while len(self._trades) > self._keep:
+            self._trades.popleft()
 
     def latest(self, count: int) -> list[Trade]:
         """The newest ``count``, or as many as are kept, oldest first."""

@@ -9,10 +9,10 @@ small slices, a few a turn of the loop, and none while the connection or its add
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import structlog
 from websockets.datastructures import Headers
@@ -24,11 +24,8 @@ from websockets.server import ServerProtocol
 
 from trade_engine.domain.errors import EngineError
 from trade_engine.edge.auth.tokens import Principal
-from trade_engine.edge.problems import status_of
 from trade_engine.edge.settings import StreamSettings
 from trade_engine.edge.ws.hub import Hub
-from trade_engine.edge.ws.messages import handshake_refusal
-from trade_engine.edge.ws.session import Session
 from trade_engine.http.addresses import network
 from trade_engine.http.connections import PAUSE_MIN_S, Pace, Paces, Slot
 
@@ -39,7 +36,6 @@ TOO_SLOW: Final = 4408
 TOO_MANY: Final = 4429
 #: How long a client may take to answer a close, in seconds.
 _CLOSE_S: Final = 5.0
-_PATH: Final = "/ws"
 
 _SLICE_BYTES: Final = 512
 #: Of one connection in one turn of the loop.
@@ -53,6 +49,30 @@ _FRAGMENTS_MAX: Final = 1_000
 _PAUSE_MAX_S: Final = 1.0
 
 
+class ClientSession(Protocol):
+    """What a connection needs of what its client may do and has asked for."""
+
+    @property
+    def principals(self) -> Collection[Principal]:
+        """Whom it is logged in as."""
+
+    @property
+    def under_way(self) -> int:
+        """How many commands are being carried out."""
+
+    def opened(self) -> None:
+        """The handshake is done: from now on messages may be sent."""
+
+    def receive(self, message: bytes) -> None:
+        """Carry a message out, or say why not."""
+
+    def expired(self) -> bool:
+        """Whether it had a login that has ended."""
+
+    def end(self) -> None:
+        """The connection is gone."""
+
+
 class ConnectionServer(Protocol):
     """What a connection needs of the server that it is at."""
 
@@ -61,11 +81,11 @@ class ConnectionServer(Protocol):
     #: The client's address, given the peer's and the handshake's headers.
     address_of: Callable[[Any, Headers], str]
 
-    async def login(self, headers: Headers, tokens: list[str], address: str) -> Principal | None:
-        """Who a handshake speaks for; EngineError if it may not come in."""
+    async def enter(self, connection: "StreamConnection", target: SplitResult, headers: Headers) -> ClientSession:
+        """Let a client in that asks for this path; EngineError if it may not come in."""
 
-    def admit(self, connection: "StreamConnection", principal: Principal | None) -> Session:
-        """Count it in; TooMany if there are too many."""
+    def show_refusal(self, path: str, error: EngineError) -> tuple[int, bytes]:
+        """Status and body of a handshake that is refused."""
 
     def gone(self, connection: "StreamConnection") -> None:
         """Count it out."""
@@ -108,7 +128,7 @@ class StreamConnection(asyncio.Protocol):
         self.full = False
         #: The client's, as it is, and what it counts as.
         self.client = self.address = "unknown"
-        self.session: Session | None = None
+        self.session: ClientSession | None = None
 
     # ---- what asyncio and uvicorn call
 
@@ -170,9 +190,6 @@ class StreamConnection(asyncio.Protocol):
 
     def _open(self, request: Request) -> None:
         target = urlsplit(request.path)
-        if target.path != _PATH:
-            self._reject(404, "ROUTE_NOT_FOUND", "the WebSocket is at /ws")
-            return
         response = self._wire.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._wire.send_response(response)
@@ -183,24 +200,23 @@ class StreamConnection(asyncio.Protocol):
         self._slot.speaks_for(self.address)
         self._admitting = True
         self._hold()
-        self._server.run(self._admit(response, request.headers, parse_qs(target.query).get("token", [])))
+        self._server.run(self._admit(response, request.headers, target))
 
-    async def _admit(self, response: Response, headers: Headers, tokens: list[str]) -> None:
+    async def _admit(self, response: Response, headers: Headers, target: SplitResult) -> None:
         """Let the client in, if it may come in."""
         try:
-            principal = await self._server.login(headers, tokens, self.address)
-            if not self._transport.is_closing():
-                self.session = self._server.admit(self, principal)
+            self.session = await self._server.enter(self, target, headers)
         except EngineError as error:
-            self._reject(status_of(error), error.code, error.message)
+            self._reject(*self._server.show_refusal(target.path, error))
         else:
             self._wire.send_response(response)
         self._write_wire()
         self._admitting = False
+        if self.session is not None and not self._transport.is_closing():
+            self.session.opened()
         self._read_on()
 
-    def _reject(self, status: int, code: str, message: str) -> None:
-        body = handshake_refusal(code, message)
+    def _reject(self, status: int, body: bytes) -> None:
         headers = Headers(
             {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
         )  # fmt: skip
@@ -314,6 +330,15 @@ class StreamConnection(asyncio.Protocol):
     def _drop(self) -> None:
         self._outbox.clear()
         self._waiting_bytes = 0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nobody will read what is sent."""
+        return self._ended or self._transport.is_closing()
+
+    def charge(self, cost: float) -> None:
+        """Count what a message turned out to cost its address, beside its bytes."""
+        self._slot.charge(cost)
 
     def send(self, frame: bytes) -> None:
         """Give it a frame of its own."""

@@ -9,7 +9,7 @@ full is skipped; it keeps only its place, and gets what it lacks, merged, when i
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol
 
 from trade_engine.domain.errors import Unavailable
@@ -35,6 +35,10 @@ _NOTHING: Final[set["Topic"]] = set()
 
 #: Channel, symbol, and the interval or number of levels (0: none).
 Topic = tuple[str, str, str | int]
+#: The symbol of channels of all markets.
+EVERY: Final = ""
+#: Channels whose time has come that are looked at in one go.
+_DUE_AT_ONCE: Final = 200
 
 
 class Reader(Protocol):
@@ -76,6 +80,10 @@ class Hub:
         self._by_symbol: dict[str, set[Topic]] = {}
         self._tapes: dict[str, Tape] = {}
         self._images: dict[str, BookImage] = {}
+        #: Channels of other faces: what makes their groups.
+        self._makers: dict[str, Callable[[Topic], Group]] = {}
+        #: Trades that were not handed out yet are on these.
+        self._untrimmed: set[Tape] = set()
         self._marked: set[Topic] = set()
         #: When channels with a pause may be updated again, and those of them that something happened to.
         self._not_before: dict[Topic, float] = {}
@@ -90,35 +98,76 @@ class Hub:
 
     # ---- what is handed out
 
-    def committed(self, symbols: Iterable[str], trades: Iterable[Trade]) -> None:
+    def committed(self, symbols: Collection[str], trades: Iterable[Trade]) -> None:
         """Take in what a batch changed, or what was missed: these markets, and these trades, oldest first."""
         for trade in trades:
-            market = self._reader.market(trade.market_id)
-            self._tape(market.symbol).add(trade)
+            tape = self.tape(self._reader.market(trade.market_id).symbol)
+            tape.add(trade)
+            self._untrimmed.add(tape)
         for symbol in symbols:
             self._marked |= self._by_symbol.get(symbol, _NOTHING)
+        for topic in self._by_symbol.get(EVERY, _NOTHING):
+            self._groups[topic].touch(symbols)
+            self._marked.add(topic)
+        if not self._marked:
+            self._trim()
+        self._wake()
+
+    def _trim(self) -> None:
+        for tape in self._untrimmed:
+            tape.trim()
+        self._untrimmed.clear()
+
+    def _wake(self) -> None:
         if self._marked and self._timer is None and not self._outgoing:
             self._schedule()
 
+    def look_after(self, now_us: int) -> None:
+        """Tell what falls due without a commit: candles end."""
+        due = [topic for topic, group in self._groups.items() if group.due_us is not None and group.due_us <= now_us]
+        self._marked.update(due[:_DUE_AT_ONCE])
+        self._wake()
+
     # ---- who reads
+
+    def add_channel(self, channel: str, make: Callable[[Topic], Group]) -> None:
+        """Have a channel of another face, whose groups are made so."""
+        self._makers[channel] = make
 
     def subscribe(self, topic: Topic, reader: Reader) -> None:
         """Let a reader have a channel: a snapshot now, then updates.  Again: a new snapshot."""
-        group = self._groups.get(topic)
-        if group is None:
-            group = self._groups[topic] = self._make(topic)
-            self._readers[topic] = {}
-            self._by_symbol.setdefault(topic[1], set()).add(topic)
-        else:
-            self._update(topic)
-        self._readers[topic][reader] = None
+        self._join(topic)[reader] = None
+        group = self._groups[topic]
         if reader.full:
             self._behind.setdefault(reader, {})[topic] = None
             return
         if reader in self._behind:
             self._behind[reader].pop(topic, None)
-        self._queue(reader, group.snapshot())
-        self._send()
+        snapshot = group.snapshot()
+        if snapshot is not None:
+            self._queue(reader, snapshot)
+            self._send()
+
+    def move(self, old: Topic, new: Topic, reader: Reader) -> None:
+        """Let a reader have another rendering of a channel that it has, from where it is."""
+        self._update(old)
+        place = self._behind.get(reader, {}).get(old, self._groups[old].position)
+        self.unsubscribe(old, reader)
+        self._join(new)[reader] = None
+        if reader.full or (place is not None and place != self._groups[new].position):
+            self._behind.setdefault(reader, {})[new] = place
+            self._catch_up(new, reader)
+            self._send()
+
+    def _join(self, topic: Topic) -> dict[Reader, None]:
+        """The readers of a channel, which has all its updates now and is made if it is new."""
+        if topic in self._groups:
+            self._update(topic)
+        else:
+            self._groups[topic] = self._make(topic)
+            self._readers[topic] = {}
+            self._by_symbol.setdefault(topic[1], set()).add(topic)
+        return self._readers[topic]
 
     def unsubscribe(self, topic: Topic, reader: Reader) -> None:
         """Let a reader have a channel no longer."""
@@ -177,6 +226,8 @@ class Hub:
 
     def _make(self, topic: Topic) -> Group:
         channel, symbol, detail = topic
+        if channel in self._makers:
+            return self._makers[channel](topic)
         view = lambda: self._reader.view(symbol)  # noqa: E731
         pause_ms = self._settings.statistics_ms
         if channel == "depth":
@@ -188,9 +239,10 @@ class Hub:
             return TickerGroup(view, self._reader.ticker, pause_ms)
         if channel == "candles":
             return CandlesGroup(view, str(detail), pause_ms, lambda: self._reader.committed_us)
-        return TradesGroup(view, self._tape(symbol))
+        return TradesGroup(view, self.tape(symbol))
 
-    def _tape(self, symbol: str) -> Tape:
+    def tape(self, symbol: str) -> Tape:
+        """The latest trades of a market."""
         tape = self._tapes.get(symbol)
         if tape is None:
             tape = self._tapes[symbol] = Tape()
@@ -217,17 +269,27 @@ class Hub:
                 self._update(topic)
             else:
                 self._paused.add(topic)
-        if self._paused and self._pause_timer is None:
-            self._pause_timer = self._loop.call_later(self._settings.statistics_ms / 1000, self._end_pause)
+        self._trim()
+        self._wait_for_paused()
         self._busy_s = self._loop.time() - now_s
         self._send()
 
+    def _wait_for_paused(self) -> None:
+        """Come back when the first channel that has a pause may be updated."""
+        if self._paused:
+            first_s = min(self._not_before[topic] for topic in self._paused)
+            if self._pause_timer is not None:
+                self._pause_timer.cancel()
+            self._pause_timer = self._loop.call_at(first_s, self._end_pause)
+
     def _end_pause(self) -> None:
         self._pause_timer = None
-        self._marked |= self._paused
-        self._paused.clear()
-        if self._marked and self._timer is None and not self._outgoing:
-            self._schedule()
+        now_s = self._loop.time()
+        ready = {topic for topic in self._paused if self._not_before[topic] <= now_s}
+        self._paused -= ready
+        self._marked |= ready
+        self._wait_for_paused()
+        self._wake()
 
     def _update(self, topic: Topic) -> None:
         """Tell all readers of a channel what is new; who was left behind gets all it lacks, if it has room."""

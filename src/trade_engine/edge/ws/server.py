@@ -4,22 +4,24 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, parse_qs
 
 import structlog
 from websockets.datastructures import Headers
 
 from trade_engine.domain.enums import OrderStatus
-from trade_engine.domain.errors import EngineError, Unavailable
+from trade_engine.domain.errors import EngineError, NotFound, Unavailable
 from trade_engine.edge.auth.tokens import Principal
-from trade_engine.edge.problems import TooMany, Unauthorized
+from trade_engine.edge.problems import TooMany, Unauthorized, status_of
 from trade_engine.edge.services import Services
 from trade_engine.edge.settings import PUBLIC, StreamSettings
 from trade_engine.edge.views import OrderView, show_order
 from trade_engine.edge.ws.accounts import Accounts
-from trade_engine.edge.ws.connection import EXPIRED, TOO_MANY, StreamConnection
+from trade_engine.edge.ws.connection import EXPIRED, TOO_MANY, ClientSession, StreamConnection
 from trade_engine.edge.ws.hub import Hub, Reader
 from trade_engine.edge.ws.logins import login_of
+from trade_engine.edge.ws.messages import handshake_refusal
 from trade_engine.edge.ws.session import STOPPING, Session
 from trade_engine.http.connections import Slot
 from trade_engine.sequencer.publish import CommittedBatch
@@ -27,6 +29,8 @@ from trade_engine.wallet.outage import TRANSPORT_ERRORS
 
 log = structlog.get_logger(__name__)
 
+#: Where our own API is.
+PATH: Final = "/ws"
 _OPEN = [status for status in OrderStatus if status.is_open]
 _OPEN_ORDERS_MAX = 1_000
 _RECENT = 50
@@ -34,6 +38,30 @@ _RECENT = 50
 _KEYS_EVERY_S = 5.0
 _RESYNC_PAUSE_S = 0.5
 _MISSED_MAX = 1_000
+
+
+class Face(Protocol):
+    """Another API over WebSocket, at paths of its own; at our path it has those who bring no token."""
+
+    def takes(self, path: str) -> bool:
+        """Whether it has something at this path."""
+
+    async def enter(
+        self, server: "StreamServer", connection: StreamConnection, target: SplitResult, ours: Callable[[], Session]
+    ) -> ClientSession:
+        """Let a client in; ``ours`` makes a session of our own API.  EngineError if it may not come in."""
+
+    def show_refusal(self, error: EngineError) -> tuple[int, bytes]:
+        """Status and body of a handshake that is refused."""
+
+    def committed(self, batch: CommittedBatch) -> None:
+        """A batch is committed."""
+
+    def moved(self, users: Iterable[str]) -> None:
+        """Settlement has moved money of these users."""
+
+    def rebuilt(self) -> None:
+        """Something may have been committed that was not told."""
 
 
 class StreamServer:
@@ -60,6 +88,7 @@ class StreamServer:
         self._connections: dict[StreamConnection, str | None] = {}
         self._by_address: Counter[str] = Counter()
         self._by_user: Counter[str] = Counter()
+        self._faces: list[Face] = []
         self._farewells: set[asyncio.Task[None]] = set()
         self._closing = False
         #: Set: the engine stops, and takes no more commands.
@@ -73,6 +102,10 @@ class StreamServer:
     def connections(self) -> int:
         """How many are open."""
         return len(self._connections)
+
+    def add_face(self, face: Face) -> None:
+        """Serve another API as well."""
+        self._faces.append(face)
 
     # ---- start and stop
 
@@ -114,6 +147,7 @@ class StreamServer:
             try:
                 for connection in list(self._connections):
                     connection.look_after(now)
+                self.hub.look_after(int(self.now_s() * 1_000_000))
                 if now >= keys_due:
                     keys_due = now + _KEYS_EVERY_S
                     await self._close_revoked()
@@ -123,11 +157,9 @@ class StreamServer:
     async def _close_revoked(self) -> None:
         """Close the connections whose API key is no longer good."""
         for connection in list(self._connections):
-            session = connection.session
-            if session is None or session.principal is None or session.principal.key_id is None:
-                continue
             try:
-                await self.services.callers.require_live(session.principal)
+                for principal in () if connection.session is None else connection.session.principals:
+                    await self.services.callers.require_live(principal)
             except Unauthorized:
                 connection.close(EXPIRED, "the API key is revoked")
             except Unavailable:
@@ -139,13 +171,19 @@ class StreamServer:
         """A batch is committed."""
         self.hub.committed([touched.market.symbol for touched in batch.markets], batch.trades)
         self.accounts.committed(batch.orders, batch.trades)
+        for face in self._faces:
+            face.committed(batch)
 
     def moved(self, users: Iterable[str]) -> None:
         """Settlement has moved money of these users."""
         self.accounts.moved(users)
+        for face in self._faces:
+            face.moved(users)
 
     def rebuilt(self) -> None:
         """The engine built its memory anew; something may have been committed that it did not tell."""
+        for face in self._faces:
+            face.rebuilt()
         if not self._closing:
             self.run(self._resync())
 
@@ -158,7 +196,7 @@ class StreamServer:
                 again = self.accounts.restart() if again is None else again
                 while again:
                     reader, channel = again[-1]
-                    if isinstance(reader, StreamConnection) and reader.session is not None:
+                    if isinstance(reader, StreamConnection) and isinstance(reader.session, Session):
                         await reader.session.show_private_again(channel)
                     again.pop()
             except (EngineError, *TRANSPORT_ERRORS) as error:
@@ -180,8 +218,52 @@ class StreamServer:
 
     # ---- who may connect
 
-    def admit(self, connection: StreamConnection, principal: Principal | None) -> Session:
-        """Count a connection in.
+    async def enter(self, connection: StreamConnection, target: SplitResult, headers: Headers) -> ClientSession:
+        """Let a client in that asks for this path.
+
+        Raises:
+            EngineError: it may not come in.
+        """
+        path, callers, address = target.path, self.services.callers, connection.address
+        tokens = parse_qs(target.query).get("token", [])
+        face = self._face(path)
+        if path != PATH and face is None:
+            raise NotFound("ROUTE_NOT_FOUND", "the WebSocket is at /ws")
+        # A handshake counts as a request.
+        await callers.require_room(PUBLIC, address)
+        principal = login_of(callers, headers, tokens) if path == PATH else None
+        self._require_place(connection, principal)
+        if face is not None and principal is None:
+            ours = lambda: self._session(connection, None)  # noqa: E731
+            session = await face.enter(self, connection, target, ours)
+        else:
+            session = self._session(connection, principal)
+        try:
+            # Another may have come in meanwhile, and this one may have gone.
+            self._require_place(connection, principal)
+            if connection.is_closing:
+                raise Unavailable("ENGINE_UNAVAILABLE", "the connection is gone")
+        except EngineError:
+            session.end()
+            raise
+        self._count_in(connection, principal)
+        return session
+
+    def show_refusal(self, path: str, error: EngineError) -> tuple[int, bytes]:
+        """Status and body of a handshake that is refused."""
+        face = None if path == PATH else self._face(path)
+        if face is not None:
+            return face.show_refusal(error)
+        return status_of(error), handshake_refusal(error.code, error.message)
+
+    def _face(self, path: str) -> "Face | None":
+        return next((face for face in self._faces if face.takes(path)), None)
+
+    def _session(self, connection: StreamConnection, principal: Principal | None) -> Session:
+        return Session(self, connection, principal, lambda user_id: self.count_user(connection, user_id))
+
+    def _require_place(self, connection: StreamConnection, principal: Principal | None) -> None:
+        """Refuse one connection too many.
 
         Raises:
             TooMany: of the server, the address or the user; Unavailable: the engine stops.
@@ -197,12 +279,14 @@ class StreamServer:
             )
         if principal is not None:
             self._require_room(principal.user_id)
+
+    def _count_in(self, connection: StreamConnection, principal: Principal | None) -> None:
+        if principal is not None:
             self._by_user[principal.user_id] += 1
         self._by_address[connection.address] += 1
         self._connections[connection] = principal.user_id if principal else None
-        return Session(self, connection, principal, lambda user_id: self._count_user(connection, user_id))
 
-    def _count_user(self, connection: StreamConnection, user_id: str) -> None:
+    def count_user(self, connection: StreamConnection, user_id: str) -> None:
         """Count a connection that logs in later; one too many is closed.
 
         Raises:
@@ -235,12 +319,3 @@ class StreamServer:
                     del counter[key]
         if connection.session is not None:
             connection.session.end()
-
-    async def login(self, headers: Headers, tokens: list[str], address: str) -> Principal | None:
-        """Who a handshake speaks for, which counts as a request; None if it brings no token.
-
-        Raises:
-            RateLimited: there were too many; Unauthorized: the token is not good.
-        """
-        await self.services.callers.require_room(PUBLIC, address)
-        return login_of(self.services.callers, headers, tokens)

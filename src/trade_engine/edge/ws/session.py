@@ -115,6 +115,14 @@ class Session:
         self._cancel_on_disconnect = False
 
     @property
+    def principals(self) -> tuple[Principal, ...]:
+        """Whom it is logged in as."""
+        return () if self.principal is None else (self.principal,)
+
+    def opened(self) -> None:
+        """Nothing: a client speaks first."""
+
+    @property
     def under_way(self) -> int:
         """How many commands are being carried out."""
         return len(self._running)

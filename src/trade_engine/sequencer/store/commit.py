@@ -5,14 +5,16 @@ passes.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
 from trade_engine.domain.enums import MarketState
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.sequencer.bookkeeping import WalletInstruction
 from trade_engine.sequencer.lease import Holder, Identity, recovery_lease_ms
 from trade_engine.sequencer.publish import CommittedBatch, TouchedMarket
@@ -113,6 +115,21 @@ _INSTRUCTION: Final[dict[str, Callable[[WalletInstruction], Any]]] = {
     "i_amount": attrgetter("amount"),
     "i_reason": attrgetter("reason"),
 }
+#: The columns of each array parameter of ``note_pairs``.
+_PAIR: Final[dict[str, Callable[[OrderPair], Any]]] = {
+    "p_first": attrgetter("first_order_id"),
+    "p_second": attrgetter("second_order_id"),
+    "p_number": attrgetter("pair_number"),
+    "p_user": attrgetter("user_id"),
+    "p_market": attrgetter("market_id"),
+    "p_client": attrgetter("client_pair_id"),
+    "p_created_us": attrgetter("created_us"),
+}
+#: The same of ``free_client_ids``.
+_REUSED: Final[dict[str, Callable[[Order], Any]]] = {
+    "f_user": attrgetter("user_id"),
+    "f_client": attrgetter("client_order_id"),
+}
 _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_market_id": attrgetter("market.market_id"),
     "m_state": lambda m: MarketState(m.remembered.state).name,
@@ -131,7 +148,27 @@ _MARKET: Final[dict[str, Callable[[TouchedMarket], Any]]] = {
     "m_next_low": attrgetter("remembered.next_low"),
 }
 
+#: What the functions call their parameters, and their types.
+_SIGNATURES: Final = """
+    SELECT proname, name, type::REGTYPE::TEXT FROM pg_proc, unnest(proargnames, proargtypes::OID[]) AS a (name, type)
+    WHERE pg_proc.oid IN ('commit_batch'::REGPROC, 'free_client_ids'::REGPROC, 'note_pairs'::REGPROC)
+        AND type IS NOT NULL"""
+#: What neither numbers nor words have in them.
+_MORE: Final = re.compile(r"[^A-Za-z0-9_,-]").search
+
 _Item = TypeVar("_Item")
+
+
+class _Statement(NamedTuple):
+    """What writes a batch, prepared, and which of its parameters are arrays that it wants as text."""
+
+    prepared: Any
+    as_text: Sequence[bool]
+
+    def values(self, calls: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+        """The arguments of all calls, as it wants them."""
+        arguments = (value for of in calls.values() for value in of.values())
+        return [array_text(value) if flag else value for value, flag in zip(arguments, self.as_text, strict=True)]
 
 
 class Writer:
@@ -150,7 +187,8 @@ class Writer:
         self._timeout_s = timeout_s
         self._lease_ms = recovery_lease_ms(lease_s)
         self._connection: Connection | None = None
-        self._statement: Any = None
+        #: By the functions that they call.
+        self._statements: dict[tuple[str, ...], _Statement] = {}
         #: Whether a commit was tried under this epoch.
         self._used = False
         self.epoch = 0
@@ -228,10 +266,12 @@ class Writer:
             raise StoreUnavailable("the connection is closed")
         self._used = True
         try:
-            arguments = commit_arguments(self.epoch, batch)
-            if self._statement is None:
-                self._statement = await self._connection.prepare(_call(arguments), timeout=self._timeout_s)
-            await self._statement.fetchval(*arguments.values(), timeout=self._timeout_s)
+            calls = _calls(self.epoch, batch)
+            statement = self._statements.get(tuple(calls))
+            if statement is None:
+                statement = await self._prepare(self._connection, calls)
+                self._statements[tuple(calls)] = statement
+            await statement.prepared.fetchrow(*statement.values(calls), timeout=self._timeout_s)
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code == "TE001":
@@ -247,16 +287,52 @@ class Writer:
             # Lost connections, time-outs, and whatever else the driver raises when its connection ends under it.
             raise CommitUnknown(repr(error)) from error
 
+    async def _prepare(self, connection: Connection, calls: Mapping[str, Iterable[str]]) -> "_Statement":
+        """One statement, which is one transaction; its functions are called in the order in which they stand.
+
+        Arrays but those of texts travel as one text: the driver would look at each element of each.
+        """
+        types = {(row[0], row[1]): row[2] for row in await connection.fetch(_SIGNATURES, timeout=self._timeout_s)}
+        numbers, texts, as_text = itertools.count(1), [], []
+        for name, names in calls.items():
+            given = []
+            for each in names:
+                type_ = types[name, each]
+                as_text.append(type_.endswith("[]") and type_ != "text[]")
+                given.append(f"{each} => ${next(numbers)}" + (f"::TEXT::{type_}" if as_text[-1] else ""))
+            texts.append(f"{name}({', '.join(given)})")
+        prepared = await connection.prepare(f"SELECT {', '.join(texts)}", timeout=self._timeout_s)
+        return _Statement(prepared, as_text)
+
     async def close(self) -> None:
         """Let the connection go; a second call does nothing."""
-        connection, self._connection, self._statement = self._connection, None, None
+        connection, self._connection, self._statements = self._connection, None, {}
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.terminate()
 
 
-def _call(arguments: Iterable[str]) -> str:
-    return f"SELECT commit_batch({', '.join(f'{name} => ${n}' for n, name in enumerate(arguments, 1))})"
+def _calls(epoch: int, batch: CommittedBatch) -> dict[str, dict[str, Any]]:
+    """The functions that write a batch, in order, each with its arguments; most batches need one."""
+    calls = {"commit_batch": commit_arguments(epoch, batch)}
+    reusing = [order for order in batch.orders if order.reuses_id and order.sequence in batch.new]
+    if reusing:
+        calls = {"free_client_ids": _columns(_REUSED, reusing), **calls}
+    if batch.pairs:
+        calls["note_pairs"] = _columns(_PAIR, batch.pairs)
+    return calls
+
+
+def array_text(values: Sequence[Any]) -> str:
+    """An array of numbers, truth values, ids or names of an enumeration, as PostgreSQL reads it; None is NULL.
+
+    Raises:
+        ValueError: an element has more to it than that.
+    """
+    text = ",".join(["NULL" if value is None else str(value) for value in values])
+    if _MORE(text) is not None or text.count(",") != max(len(values) - 1, 0):
+        raise ValueError("neither numbers nor words")
+    return f"{{{text}}}"
 
 
 def commit_arguments(epoch: int, batch: CommittedBatch) -> dict[str, Any]:

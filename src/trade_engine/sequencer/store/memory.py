@@ -14,7 +14,7 @@ import msgspec
 
 from trade_engine.domain.ids import uuid7_floor
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.marketdata.candles import MINUTE_US, Candle
 from trade_engine.matching.protocol import MarketMemory
 from trade_engine.sequencer.bookkeeping import WalletInstruction
@@ -65,6 +65,8 @@ class MemoryDatabase:
         self.orders: dict[str, Order] = {}
         self.client_orders: dict[tuple[str, str], str] = {}
         self.trades: dict[str, Trade] = {}
+        #: By the id of each leg.
+        self.pairs: dict[str, OrderPair] = {}
         self.instructions: dict[int, WalletInstruction] = {}
         self.journal: list[JournalBatch] = []
         self.candles: dict[tuple[int, str, int], Candle] = {}
@@ -194,6 +196,8 @@ class MemoryStore:
             if order.sequence in batch.new and order.client_order_id is not None:
                 tables.client_orders[order.user_id, order.client_order_id] = order.order_id
         tables.trades.update((trade.trade_id, trade) for trade in batch.trades)
+        for pair in batch.pairs:
+            tables.pairs[pair.first_order_id] = tables.pairs[pair.second_order_id] = pair
         tables.instructions.update(enumerate(batch.instructions, batch.instruction_id + 1))
         tables.journal.append(batch.journal)
         for touched in batch.markets:
@@ -230,7 +234,7 @@ class MemoryStore:
                 client = (order.user_id, order.client_order_id or "")
                 if known is not None or order.order_id in seen:
                     raise CommitRefused(f"orders_pkey: {order.order_id}")
-                if order.client_order_id is not None and (client in tables.client_orders or client in clients):
+                if order.client_order_id is not None and (client in clients or self._is_taken(client, order)):
                     raise CommitRefused(f"client_orders_pkey: {client}")
                 clients.add(client)
             elif known is None or not known.status.is_open:
@@ -247,6 +251,11 @@ class MemoryStore:
         broken = broken_check(batch, tables.markets.keys())
         if broken is not None:
             raise CommitRefused(broken)
+
+    def _is_taken(self, client: tuple[str, str], order: Order) -> bool:
+        """Whether a client order id is an earlier order's, and may not be this one's."""
+        earlier = self.database.client_orders.get(client)
+        return earlier is not None and (not order.reuses_id or self.database.orders[earlier].status.is_open)
 
     async def close(self) -> None:
         """Let the writer's connection go."""
@@ -274,6 +283,11 @@ class MemoryStore:
         await self._suffer("find_order")
         order = self.database.orders.get(order_id)
         return None if order is None else msgspec.structs.replace(order, user=0)
+
+    async def find_pair(self, order_id: str) -> OrderPair | None:
+        """The pair that a committed order is a leg of."""
+        await self._suffer("find_pair")
+        return self.database.pairs.get(order_id)
 
     async def trades_of_taker(self, order: Order) -> list[Trade]:
         """The trades an order made when it came in."""

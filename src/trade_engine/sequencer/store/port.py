@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.marketdata.candles import Candle
 from trade_engine.matching.protocol import MarketMemory
 from trade_engine.sequencer.publish import CommittedBatch
@@ -137,6 +137,9 @@ class Store(Protocol):
 
     async def find_order(self, order_id: str) -> Order | None:
         """One committed order by its id."""
+
+    async def find_pair(self, order_id: str) -> OrderPair | None:
+        """The pair that a committed order is a leg of."""
 
     async def trades_of_taker(self, order: Order) -> list[Trade]:
         """The trades an order made when it came in, first to last."""

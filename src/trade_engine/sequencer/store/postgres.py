@@ -13,7 +13,7 @@ import msgspec
 
 from trade_engine.domain.enums import MarketState
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, OrderPair, Trade
 from trade_engine.marketdata.candles import Candle
 from trade_engine.matching.protocol import MarketMemory
 from trade_engine.sequencer.publish import CommittedBatch
@@ -31,10 +31,12 @@ from trade_engine.storage import candles as candle_table
 from trade_engine.storage.errors import RecoveryError
 from trade_engine.storage.markets import insert_market, sync_markets, update_market
 from trade_engine.storage.order_rows import (
+    FUNDED_BY,
     ORDER_COLUMNS,
     find_client_orders,
     find_order,
-    order_from_row,
+    find_pair,
+    live_order_from_row,
     trades_of_taker,
     units_of,
 )
@@ -101,12 +103,15 @@ class PostgresStore:
 
     async def open_orders(self, market_id: int, traders: dict[str, int]) -> list[Order]:
         """The open orders of a market, in ascending priority."""
-        query = f"SELECT {ORDER_COLUMNS} FROM orders WHERE market_id = $1 AND is_open ORDER BY priority_sequence"
+        query = (
+            f"SELECT {ORDER_COLUMNS}, {FUNDED_BY} FROM orders WHERE market_id = $1 AND is_open"
+            " ORDER BY priority_sequence"
+        )
         async with self._recovering():
             connection = self._writer.connection
             async with connection.transaction(readonly=True):
                 cursor = connection.cursor(query, market_id, prefetch=_PAGE)
-                return [order_from_row(row, traders[row["user_id"]]) async for row in cursor]
+                return [live_order_from_row(row, traders[row["user_id"]]) async for row in cursor]
 
     async def commit(self, batch: CommittedBatch) -> None:
         """Write one batch."""
@@ -139,6 +144,10 @@ class PostgresStore:
     async def find_order(self, order_id: str) -> Order | None:
         """One committed order."""
         return await self._ask(lambda connection: find_order(connection, order_id))
+
+    async def find_pair(self, order_id: str) -> OrderPair | None:
+        """The pair that a committed order is a leg of."""
+        return await self._ask(lambda connection: find_pair(connection, order_id))
 
     async def trades_of_taker(self, order: Order) -> list[Trade]:
         """The trades an order made when it came in."""

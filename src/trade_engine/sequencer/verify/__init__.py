@@ -18,6 +18,7 @@ from trade_engine.sequencer.verify.facts_tables import (
 from trade_engine.sequencer.verify.files import check_files
 from trade_engine.sequencer.verify.ledger import check_funding, check_ledger
 from trade_engine.sequencer.verify.moves import check_moves
+from trade_engine.sequencer.verify.pairs import check_pairs
 from trade_engine.sequencer.verify.replay import Replay
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.sequencer.verify.settling import check_instructions, check_settlement
@@ -102,6 +103,7 @@ class _Verification:
         await check_audit(connection, report)
         await check_archive(connection, report)
         await check_client_orders(connection, report)
+        await check_pairs(connection, report)
         if replay.complete:
             check_markets(rows, replay, report)
             await check_candles(connection, replay.chain.candles, since.edge_us, report)

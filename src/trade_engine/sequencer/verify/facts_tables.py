@@ -3,10 +3,10 @@
 from typing import Final, NamedTuple
 
 from trade_engine.domain.chained import chain_fields
+from trade_engine.domain.compared import sql_fields
 from trade_engine.sequencer.verify.replay import stream
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection
-from trade_engine.wallet.compared import sql_fields
 
 #: Which part of the report a chain's own damage belongs to.
 _PARTS: Final = {"start": "facts", "markets": "markets", "audit": "audit", "repairs": "ledger"}

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from typing import Final
 
+from trade_engine.domain.compared import sql_fields
 from trade_engine.sequencer.verify.anchor import Anchor
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.settlement.reconcile import reservation_differences
 from trade_engine.storage.types import AnyConnection
 from trade_engine.wallet.audit import ledger_checks
-from trade_engine.wallet.compared import sql_fields
 from trade_engine.wallet.funding import funding_differences
 from trade_engine.wallet.ledger import FEE_ACCOUNTS
 

@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from trade_engine.domain.compared import sql_fields
 from trade_engine.sequencer.verify.facts_tables import Start
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection
-from trade_engine.wallet.compared import sql_fields
 
 _LIMIT: Final = 100
 _UNIT: Final = "0.00000001"
@@ -96,9 +96,9 @@ _RESOLVED: Final = f"""
     SELECT v.order_id::TEXT, v.user_id::TEXT, v.asset, (v.amount * 100000000)::BIGINT AS amount
     FROM trades t JOIN markets m USING (market_id)
     CROSS JOIN LATERAL (VALUES
-        (t.buyer_order_id, t.buyer_user_id, m.quote,
+        (funding_order(t.buyer_order_id), t.buyer_user_id, m.quote,
             t.notional + CASE WHEN t.buyer_fee_asset = m.quote THEN t.buyer_fee ELSE 0 END),
-        (t.seller_order_id, t.seller_user_id, m.base,
+        (funding_order(t.seller_order_id), t.seller_user_id, m.base,
             t.quantity + CASE WHEN t.seller_fee_asset = m.base THEN t.seller_fee ELSE 0 END)
     ) AS v (order_id, user_id, asset, amount)
     WHERE t.settlement_status = 'FAILED' AND t.settlement_reason LIKE 'RESOLVED:%' LIMIT {100 * _LIMIT}"""

@@ -9,7 +9,7 @@ import msgspec
 from trade_engine.domain.commands import Command, CommandKind, decode_commands
 from trade_engine.domain.events import decode_events
 from trade_engine.domain.market import Market
-from trade_engine.domain.orders import Order, Trade
+from trade_engine.domain.orders import Order, Trade, pair_of
 from trade_engine.matching.markets import MarketBooks, UnknownMarket
 from trade_engine.matching.protocol import Book
 from trade_engine.sequencer.bookkeeping import Bookkeeper, BrokenInvariant, Changes, LiveOrders
@@ -17,6 +17,7 @@ from trade_engine.sequencer.facts import BatchFacts, PlacedFact, uuid_text
 from trade_engine.sequencer.memory import restore_book
 from trade_engine.sequencer.verify.anchor import Anchor
 from trade_engine.sequencer.verify.batches import Chain, microseconds_of
+from trade_engine.sequencer.verify.pairs import compare_pairs
 from trade_engine.sequencer.verify.placed import order_as_placed
 from trade_engine.sequencer.verify.report import Report, fields_of
 from trade_engine.sequencer.verify.told import ToldMoves
@@ -194,12 +195,23 @@ class Replay:
             self.report.differ("state", f"batch {first} leads to another state hash")
             return False
         self.chain.tell(changes, facts, self._told)
+        await self._compare_pairs(changes.pairs, facts, first)
         for trade in changes.trades:
             await self._compare_trade(trade)
         for order in changes.orders.values():
             if not order.status.is_open:
                 self._compare_order(order)
         return True
+
+    async def _compare_pairs(self, second_legs: list[Order], facts: BatchFacts | None, batch: int) -> None:
+        """Pairs that a batch placed, with what its facts say that they are called."""
+        told = {fact.second_number: fact.client_pair_id for fact in facts.pairs} if facts else {}
+        if list(told) != [order.sequence for order in second_legs]:
+            self.report.differ("facts", f"batch {batch}: its pairs are not those of its commands")
+        for order in second_legs:
+            order.client_pair_id = told.get(order.sequence)
+        if second_legs:
+            await compare_pairs(self._connection, [pair_of(order) for order in second_legs], self.report)
 
     def _carry_out(self, command: Command, placed: Order | None, changes: Changes) -> bytes | None:
         """Let core and bookkeeper carry out a command; its events, or None if that cannot be."""
@@ -251,6 +263,9 @@ class Replay:
 
     def _compare_order(self, order: Order) -> None:
         stored = self._stored.pop(order.sequence, None)
+        if stored is not None:
+            # They are in a table of their own.
+            stored.funded_by, stored.client_pair_id = order.funded_by, order.client_pair_id
         if stored is not None and stored != order:
             self.report.differ("orders", f"order {order.order_id}: {fields_of(stored, order)}")
 

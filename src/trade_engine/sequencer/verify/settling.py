@@ -2,11 +2,10 @@
 
 from typing import Final
 
+from trade_engine.domain.compared import CLOCKS_APART, sql_fields
 from trade_engine.sequencer.verify.facts_tables import Start
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection
-from trade_engine.wallet.compared import sql_fields
-from trade_engine.wallet.entries import CLOCKS_APART
 
 _LIMIT: Final = 100
 #: More refusals than this no configuration allows.

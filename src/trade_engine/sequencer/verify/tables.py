@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
+from trade_engine.domain.compared import sql_fields
 from trade_engine.domain.enums import MarketState
 from trade_engine.marketdata.candles import STORED
 from trade_engine.sequencer.verify.replay import Replay
 from trade_engine.sequencer.verify.report import Report
 from trade_engine.storage.types import AnyConnection, Record
-from trade_engine.wallet.compared import sql_fields
 
 _LIMIT: Final = 100
 #: A client order id may be forgotten, and given again, this many days after its order.
@@ -22,7 +22,9 @@ _CLIENT_ORDERS: Final = f"""
                 SELECT x.order_id::TEXT FROM orders x
                 WHERE x.user_id = c.user_id AND x.client_order_id = c.client_order_id
                 ORDER BY x.order_id DESC LIMIT 1), 'none') END
-    FROM (SELECT * FROM orders WHERE client_order_id IS NOT NULL) o
+    -- An id may be given again once its order has ended: it leads to the last one that it was given to.
+    FROM (SELECT DISTINCT ON (user_id, client_order_id) * FROM orders WHERE client_order_id IS NOT NULL
+        ORDER BY user_id, client_order_id, sequence DESC) o
     FULL JOIN client_orders c USING (user_id, client_order_id, order_id)
     WHERE (o.sequence IS NULL)
         OR (c.tableoid IS NULL AND o.created_at > now() - INTERVAL '{CLIENT_ORDER_DAYS} days')

@@ -34,7 +34,7 @@ from trade_engine.storage.embedded.postmaster import (
     wait_for_death,
 )
 from trade_engine.storage.embedded.processes import cluster_label, is_alive
-from trade_engine.storage.errors import EmbeddedError
+from trade_engine.storage.errors import DATABASE_ERRORS, EmbeddedError
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,15 @@ _RESTART_PAUSE_S: Final = 0.1
 _RESTART_PAUSE_MAX_S: Final = 5.0
 #: A server that lived so long has come back; one that dies sooner goes on dying.
 _STEADY_S: Final = 10.0
-_ERRORS: Final = (EmbeddedError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_ERRORS: Final = (EmbeddedError, *DATABASE_ERRORS)
+#: What a server that comes up may answer until it is there.
+_NOT_YET: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class EmbeddedPostgres:
@@ -302,7 +310,7 @@ class EmbeddedPostgres:
                 try:
                     await _make_database(maintenance)
                     return
-                except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+                except _NOT_YET:
                     self._require_process()
                     await asyncio.sleep(_POLL_S)
 

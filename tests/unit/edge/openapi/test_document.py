@@ -29,6 +29,10 @@ OPERATION_IDS = {
     "DELETE /api/v1/orders": "orders_cancel_all",
     "GET /api/v1/orders": "orders_list_orders",
     "POST /api/v1/orders/batch": "batch_place_batch",
+    "POST /api/v1/orders/cancel-batch": "batch_cancel_batch",
+    "POST /api/v1/orders/cancel-after": "orders_cancel_after",
+    "POST /api/v1/order-pairs": "orders_place_pair",
+    "GET /api/v1/order-pairs/{order_id}": "orders_get_pair",
     "DELETE /api/v1/orders/{order_id}": "orders_cancel",
     "PATCH /api/v1/orders/{order_id}": "orders_amend",
     "GET /api/v1/orders/{order_id}": "orders_get",
@@ -65,6 +69,14 @@ OPERATION_IDS = {
     "GET /api/v1/admin/audit": "engine_admin_list_audit",
     "GET /api/v1/admin/api-keys": "api_keys_admin_list_keys",
     "DELETE /api/v1/admin/api-keys/{key_id}": "api_keys_admin_revoke_key",
+    "GET /api/v1/admin/webhooks": "webhooks_list_webhooks",
+    "POST /api/v1/admin/webhooks": "webhooks_add_webhook",
+    "POST /api/v1/admin/webhooks/{endpoint_id}/pause": "webhooks_pause_webhook",
+    "POST /api/v1/admin/webhooks/{endpoint_id}/resume": "webhooks_resume_webhook",
+    "POST /api/v1/admin/webhooks/{endpoint_id}/rotate": "webhooks_rotate_webhook",
+    "DELETE /api/v1/admin/webhooks/{endpoint_id}": "webhooks_remove_webhook",
+    "GET /api/v1/admin/webhooks/{endpoint_id}/dead": "webhooks_list_dead_webhooks",
+    "POST /api/v1/admin/webhooks/{endpoint_id}/replay": "webhooks_replay_webhooks",
     "GET /": "system_welcome",
     "GET /health/live": "system_live",
     "GET /health/ready": "system_ready",
@@ -199,7 +211,7 @@ def test_summaries_are_short_and_say_what_to_do(route: Route) -> None:
     summary = operation["summary"]
     verbs = (
         "Place", "Cancel", "Change", "Look up", "List", "Make", "Revoke", "Retry", "Give up on", "Reconcile", "Halt",
-        "Resume", "Set", "Ask",
+        "Resume", "Set", "Ask", "Register", "Pause", "Rotate", "Remove", "Replay",
     )  # fmt: skip
     assert re.match(rf"({'|'.join(verbs)}) ", summary), summary
     assert 8 <= len(summary) <= 50, summary

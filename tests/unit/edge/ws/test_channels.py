@@ -192,7 +192,7 @@ def trade(number: int, time_us: int = 0) -> Trade:
 
 
 def test_trades_are_told_once_and_what_is_left_out_is_counted(view: PublicMarket) -> None:
-    tape = Tape(keep=3)
+    tape = Tape(keep=3, most=3)
     group = TradesGroup(lambda: view, tape)
     for number in (1, 2, 2, 1):
         tape.add(trade(number))

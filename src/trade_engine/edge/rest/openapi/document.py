@@ -28,6 +28,7 @@ _TAGS: Final = {
     "market": "Markets, books, tickers, candles and trades.",
     "system": "The service itself.",
     "admin": "For operators (role admin).",
+    "webhooks": "Where events are sent; for operators.",
 }
 
 #: The headers of a request that is signed with an API key, all of them together, by the name of their scheme.
@@ -52,6 +53,10 @@ _LINKS: Final = {
     ),
     ("api_keys_create_key", "201"): (
         "/data/key/key_id", "key_id", ("api_keys_revoke_key", "api_keys_admin_revoke_key"),
+    ),
+    ("webhooks_add_webhook", "201"): (
+        "/data/endpoint/endpoint_id", "endpoint_id",
+        ("webhooks_pause_webhook", "webhooks_resume_webhook", "webhooks_rotate_webhook", "webhooks_remove_webhook"),
     ),
     ("admin_list_dead_letters", "200"): (
         "/data/0/id", "id",

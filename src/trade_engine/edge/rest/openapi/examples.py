@@ -17,6 +17,19 @@ _REASON: Final = {"reason": "asked for by the customer"}
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "PlaceBody": {"limit": _LIMIT, "market": _MARKET, "stop": _STOP},
     "BatchBody": {"two orders": {"orders": [_LIMIT, _MARKET]}},
+    "CancelBatchBody": {
+        "two orders": {"order_ids": ["018c4b6e-7c00-7000-8000-000000000001", "client:a-1"]},
+    },
+    "CancelAfterBody": {"a minute": {"timeout_s": 60}, "not any more": {"timeout_s": 0}},
+    "PairBody": {
+        "take profit or stop loss": {
+            "symbol": "BTC/USDT", "side": "SELL", "quantity": "0.01",
+            "legs": [
+                {"type": "LIMIT", "price": "55000.00"},
+                {"type": "STOP_LIMIT", "stop_price": "45000.00", "price": "44900.00"},
+            ],
+        },
+    },
     "AmendBody": {"less": {"quantity": "0.005"}, "another price": {"price": "50100.00"}},
     "ApiKeyBody": {
         "may look": {"name": "reporting"},
@@ -25,6 +38,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
             "expires_at": "2030-01-01T00:00:00Z",
         },
     },
+    "WebhookBody": {
+        "everything": {"url": "https://hooks.example.com/events", "name": "archive", "reason": "for compliance"},
+        "trades of a market": {
+            "url": "https://hooks.example.com/trades", "name": "back office", "event_types": ["trade.executed"],
+            "symbols": ["BTC/USDT"], "reason": "go-live of the back office",
+        },
+    },
+    "WebhookReason": {"reason": _REASON},
+    "RotateBody": {"rotate": {"reason": "every quarter"}},
+    "ReplayBody": {"all": {"reason": "the receiver is mended"}, "one": {"delivery_id": 7, "reason": "only this one"}},
     "ReasonBody": {"reason": _REASON},
     "ReconcileBody": {"compare": {}, "repair": {"repair": True, "reason": "orphans after the outage"}},
     "ListMarketBody": {
