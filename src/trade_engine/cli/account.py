@@ -10,16 +10,16 @@ import click
 
 from trade_engine.bootstrap.attached import attached_url, attached_wallet, require_asset
 from trade_engine.bootstrap.keys import jwt_secret
-from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option, user_id_of
+from trade_engine.cli.options import asynchronous, config_option, configure, data_dir_option, json_option
 from trade_engine.cli.output import show
+from trade_engine.demo.users import user_id_of
 from trade_engine.domain.errors import InvalidRequest, Refused
 from trade_engine.domain.scale import ScaleError, format_units, parse_units
 from trade_engine.settlement.dead_letters import audit
 from trade_engine.storage.pool import PoolSettings, close_pool, open_pool
 from trade_engine.storage.queries import Queries
 from trade_engine.storage.types import Pool
-from trade_engine.wallet.ledger import MAX_AMOUNT, Entry
-from trade_engine.wallet.port import Wallet
+from trade_engine.wallet.port import MAX_AMOUNT, Entry, Wallet
 
 _ACTOR: Final = "command line"
 _HISTORY_S: Final = 30.0

@@ -9,8 +9,8 @@ from trade_engine.domain.ids import canonical_uuid
 from trade_engine.domain.scale import format_units
 from trade_engine.wallet import wire
 from trade_engine.wallet.audit import PostgresLedger
-from trade_engine.wallet.ledger import MAX_AMOUNT, refusal
-from trade_engine.wallet.port import Outcome, Release
+from trade_engine.wallet.ledger import refusal
+from trade_engine.wallet.port import MAX_AMOUNT, Outcome, Release
 
 _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 _PAGE_MAX: Final = 10_000

@@ -25,13 +25,15 @@ import msgspec
 from trade_engine.domain.scale import ScaleError, format_units, parse_units
 from trade_engine.wallet import wire
 from trade_engine.wallet.breaker import BreakerSettings, CircuitBreaker
-from trade_engine.wallet.ledger import Entry, EntryType, Line
 from trade_engine.wallet.port import (
     AuditedReservation,
     Balance,
     BreakerState,
     Difference,
+    Entry,
+    EntryType,
     Fence,
+    Line,
     Outcome,
     Release,
     Reserve,

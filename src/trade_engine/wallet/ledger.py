@@ -4,54 +4,15 @@ Pure: the in-memory wallet runs on these rules; the PostgreSQL functions hold th
 test compares the two.  Every movement sums to zero per asset.  Amounts are units of 1e-8.
 """
 
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from trade_engine.domain.scale import format_units
-from trade_engine.wallet.port import Outcome, Release, Reserve, SettleTrade
+from trade_engine.wallet.port import MAX_AMOUNT, EntryType, Line, Outcome, Release, Reserve, SettleTrade
 
 #: The account of the world outside: deposits come from it; the only one that may be below zero.
 OUTSIDE_ACCOUNT: Final = "00000000-0000-7000-8000-000000000001"
 #: The exchange's fee accounts; several, so that trades settled at the same time need not wait for one row.
 FEE_ACCOUNTS: Final = tuple(f"00000000-0000-7000-8000-0000000000f{stripe:x}" for stripe in range(16))
-
-#: The largest amount of one movement: it travels as a 64-bit integer.
-MAX_AMOUNT: Final = 2**63 - 1
-
-
-class EntryType(StrEnum):
-    """What an entry is of."""
-
-    RESERVE = "RESERVE"
-    RELEASE = "RELEASE"
-    TRADE_BUY = "TRADE_BUY"
-    TRADE_SELL = "TRADE_SELL"
-    FEE = "FEE"
-    DEPOSIT = "DEPOSIT"
-    WITHDRAWAL = "WITHDRAWAL"
-
-
-class Line(NamedTuple):
-    """One movement of one balance, before it is written.  ``number`` is unique in its operation."""
-
-    number: int
-    type: EntryType
-    user_id: str
-    asset: str
-    available_delta: int
-    reserved_delta: int
-
-
-class Entry(NamedTuple):
-    """One entry of the ledger: a line, what its balance was after it, and what it was for."""
-
-    entry_id: int
-    operation_id: str
-    line: Line
-    available_after: int
-    reserved_after: int
-    reference_id: str
-    description: str
 
 
 RESERVE_LINE: Final = 11

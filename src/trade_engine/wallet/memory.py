@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 from trade_engine.wallet.ledger import (
     DEPOSIT_LINE,
     FEE_ACCOUNTS,
-    MAX_AMOUNT,
     RELEASE_LINE,
     RESERVE_LINE,
     WITHDRAWAL_LINE,
-    Entry,
-    EntryType,
-    Line,
     describe_trade,
     funding_lines,
     refusal,
@@ -28,10 +24,14 @@ from trade_engine.wallet.ledger import (
 )
 from trade_engine.wallet.port import (
     FENCE_REACH,
+    MAX_AMOUNT,
     AuditedReservation,
     Balance,
     Difference,
+    Entry,
+    EntryType,
     Fence,
+    Line,
     Outcome,
     Release,
     Reserve,

@@ -6,11 +6,10 @@ with the same operation gives its first outcome again.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from trade_engine.wallet.ledger import Entry
-
+#: The largest amount of one movement: it travels as a 64-bit integer.
+MAX_AMOUNT: Final = 2**63 - 1
 #: What an item can be refused with; it has then left no trace.
 REFUSALS: Final = frozenset(
     (
@@ -21,6 +20,41 @@ REFUSALS: Final = frozenset(
 
 #: How far above its fence the wallet believes an epoch, as ``wallet.fence_reach`` has it.
 FENCE_REACH: Final = 1_000
+
+
+class EntryType(StrEnum):
+    """What an entry is of."""
+
+    RESERVE = "RESERVE"
+    RELEASE = "RELEASE"
+    TRADE_BUY = "TRADE_BUY"
+    TRADE_SELL = "TRADE_SELL"
+    FEE = "FEE"
+    DEPOSIT = "DEPOSIT"
+    WITHDRAWAL = "WITHDRAWAL"
+
+
+class Line(NamedTuple):
+    """One movement of one balance, before it is written.  ``number`` is unique in its operation."""
+
+    number: int
+    type: EntryType
+    user_id: str
+    asset: str
+    available_delta: int
+    reserved_delta: int
+
+
+class Entry(NamedTuple):
+    """One entry of the ledger: a line, what its balance was after it, and what it was for."""
+
+    entry_id: int
+    operation_id: str
+    line: Line
+    available_after: int
+    reserved_after: int
+    reference_id: str
+    description: str
 
 
 class Reserve(NamedTuple):

@@ -16,11 +16,15 @@ from typing import Any, Final
 
 import asyncpg
 
-from trade_engine.wallet.ledger import FEE_ACCOUNTS, MAX_AMOUNT, Entry, EntryType, Line, refusal, trade_is_valid
+from trade_engine.wallet.ledger import FEE_ACCOUNTS, refusal, trade_is_valid
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
 from trade_engine.wallet.port import (
+    MAX_AMOUNT,
     Balance,
+    Entry,
+    EntryType,
     Fence,
+    Line,
     Outcome,
     Release,
     Reserve,

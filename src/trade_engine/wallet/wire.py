@@ -11,8 +11,7 @@ from msgspec import Meta
 
 from trade_engine.domain.patterns import whole
 from trade_engine.domain.scale import ScaleError, format_units, parse_units
-from trade_engine.wallet.ledger import MAX_AMOUNT
-from trade_engine.wallet.port import Outcome, Release, Reserve, SettleTrade
+from trade_engine.wallet.port import MAX_AMOUNT, Outcome, Release, Reserve, SettleTrade
 
 BATCH_MAX: Final = 1_000
 PREFIX: Final = "/api/v1/wallets"

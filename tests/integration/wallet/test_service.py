@@ -10,8 +10,17 @@ import pytest
 import uuid_utils
 
 from trade_engine.wallet.fence import FenceRefused, read_fence, set_fence
-from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT, EntryType
-from trade_engine.wallet.port import FENCE_REACH, Balance, Fence, Release, Reserve, SettleTrade, WalletUnavailable
+from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT
+from trade_engine.wallet.port import (
+    FENCE_REACH,
+    Balance,
+    EntryType,
+    Fence,
+    Release,
+    Reserve,
+    SettleTrade,
+    WalletUnavailable,
+)
 from trade_engine.wallet.service import PostgresWallet
 
 LARGEST = 2**63 - 1

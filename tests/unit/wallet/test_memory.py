@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.harness.reservations import reserved
-from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT, EntryType, trade_is_valid, trade_lines
+from trade_engine.wallet.ledger import FEE_ACCOUNTS, OUTSIDE_ACCOUNT, trade_is_valid, trade_lines
 from trade_engine.wallet.memory import MemoryWallet
-from trade_engine.wallet.port import Balance, Release, Reserve, SettleTrade
+from trade_engine.wallet.port import Balance, EntryType, Release, Reserve, SettleTrade
 
 ALICE, BOB, ORDER, OTHER, OP, NEXT, TRADE = (f"01900000-0000-7000-8000-00000000000{n}" for n in range(7))
 BUY = SettleTrade(

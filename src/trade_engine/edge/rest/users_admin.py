@@ -19,8 +19,7 @@ from trade_engine.edge.rest.orders import order_cursor
 from trade_engine.edge.shapes import Amount, AmountText, Asset, AssetText, Id, IdText, ReasonText, Signed, SignedText
 from trade_engine.edge.times import read_range
 from trade_engine.edge.views import show_order, show_own_trade
-from trade_engine.wallet.ledger import MAX_AMOUNT
-from trade_engine.wallet.port import Outcome, WalletUnavailable
+from trade_engine.wallet.port import MAX_AMOUNT, Outcome, WalletUnavailable
 
 _AWAY = "the wallet does not answer: repeat it with the same operation_id"
 

@@ -11,6 +11,7 @@ _STOP: Final = {
     "symbol": "BTC/USDT", "side": "SELL", "type": "STOP_LIMIT", "quantity": "0.01", "price": "48990.00",
     "stop_price": "49000.00",
 }  # fmt: skip
+_OPERATION: Final = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
 _REASON: Final = {"reason": "asked for by the customer"}
 
 #: By the name of the body's type, each with what it shows.
@@ -48,6 +49,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "WebhookReason": {"reason": _REASON},
     "RotateBody": {"rotate": {"reason": "every quarter"}},
     "ReplayBody": {"all": {"reason": "the receiver is mended"}, "one": {"delivery_id": 7, "reason": "only this one"}},
+    "FundBody": {
+        "paid out": {"asset": "USDT", "amount": "30", "operation_id": _OPERATION, "reason": "paid out by wire"},
+    },
+    "CorrectBody": {
+        "less": {"asset": "USDT", "amount": "-0.5", "operation_id": _OPERATION, "reason": "credited twice"},
+    },
     "ReasonBody": {"reason": _REASON},
     "ReconcileBody": {"compare": {}, "repair": {"repair": True, "reason": "orphans after the outage"}},
     "ListMarketBody": {
