@@ -306,12 +306,12 @@ ROUTES: Final = (
     Route(
         "users_admin_user_deposit", "admin",
         "POST", f"{_V1}/admin/users/{{user_id}}/deposits", users_admin.user_deposit, ADMIN, QUERIES,
-        answer=users_admin.FundedView, body=users_admin.FundBody, codes=_FUND,
+        answer=users_admin.FundedView, body=users_admin.FundUserBody, codes=_FUND,
     ),
     Route(
         "users_admin_user_withdraw", "admin",
         "POST", f"{_V1}/admin/users/{{user_id}}/withdrawals", users_admin.user_withdraw, ADMIN, QUERIES,
-        answer=users_admin.FundedView, body=users_admin.FundBody, codes=_FUND,
+        answer=users_admin.FundedView, body=users_admin.FundUserBody, codes=_FUND,
     ),
     Route(
         "users_admin_user_correct", "admin",

@@ -24,7 +24,7 @@ from trade_engine.wallet.port import MAX_AMOUNT, Outcome, WalletUnavailable
 _AWAY = "the wallet does not answer: repeat it with the same operation_id"
 
 
-class FundBody(msgspec.Struct, forbid_unknown_fields=True):
+class FundUserBody(msgspec.Struct, forbid_unknown_fields=True):
     """Money that comes in or goes out; the same ``operation_id`` again moves nothing more."""
 
     asset: AssetText
@@ -68,7 +68,7 @@ class EntryView(msgspec.Struct):
     description: str
 
 
-_fund_decoder = msgspec.json.Decoder(FundBody)
+_fund_decoder = msgspec.json.Decoder(FundUserBody)
 _correct_decoder = msgspec.json.Decoder(CorrectBody)
 
 
@@ -177,7 +177,7 @@ async def user_correct(call: Call) -> Answer:
     return await _fund(call, "wallet.correct", body, -units if negative else units)
 
 
-async def _fund(call: Call, action: str, body: FundBody | CorrectBody, units: int) -> Answer:
+async def _fund(call: Call, action: str, body: FundUserBody | CorrectBody, units: int) -> Answer:
     user_id, asset, services = _user(call), body.asset.upper(), call.services
     operation_id = canonical_uuid(body.operation_id)
     if operation_id is None:
