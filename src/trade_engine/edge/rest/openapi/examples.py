@@ -49,7 +49,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "WebhookReason": {"reason": _REASON},
     "RotateBody": {"rotate": {"reason": "every quarter"}},
     "ReplayBody": {"all": {"reason": "the receiver is mended"}, "one": {"delivery_id": 7, "reason": "only this one"}},
-    "FundBody": {
+    "FundUserBody": {
         "paid out": {"asset": "USDT", "amount": "30", "operation_id": _OPERATION, "reason": "paid out by wire"},
     },
     "CorrectBody": {
