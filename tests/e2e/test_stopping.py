@@ -130,7 +130,7 @@ def test_sigterm_under_load_tells_everybody_and_loses_nothing(data_dir: Path, tm
     before = [seen for seen in crowd.readiness if seen["status"] == "ready"]
     after = crowd.readiness[len(before) :]
     assert before
-    assert len(after) > 3
+    assert after
     assert {(seen["status"], seen["engine"]) for seen in after} == {("not ready", "the engine stops")}
     [told] = [json.loads(line) for line in (data_dir / "server.log").read_text().splitlines() if "clients_told" in line]
     assert (told["drained"], told["settled"], told["streams"]) == (True, True, 3)

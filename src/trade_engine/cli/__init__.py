@@ -17,7 +17,11 @@ COMMANDS: Final = (
         "trade_engine.cli.account:account",
         "Show what is a user's; withdraw, and correct a balance, with a reason.",
     ),
-    LazyCommand("api-key", "trade_engine.cli.api_key:api_key", "Make, list and revoke API keys."),
+    LazyCommand(
+        "api-key",
+        "trade_engine.cli.api_key:api_key",
+        "Make, list and revoke API keys; change what encrypts their secrets.",
+    ),
     LazyCommand("asyncapi", "trade_engine.cli.asyncapi:asyncapi", "Print the AsyncAPI document of the WebSocket."),
     LazyCommand("backup", "trade_engine.cli.backup:backup", "Write the whole engine to FOLDER, beside its work."),
     LazyCommand(
@@ -73,7 +77,11 @@ COMMANDS: Final = (
     ),
     LazyCommand("restore", "trade_engine.cli.backup:restore", "Make an engine from BACKUP, verified at the end."),
     LazyCommand("serve", "trade_engine.cli.serve:serve", "Run the engine until SIGINT or SIGTERM."),
-    LazyCommand("status", "trade_engine.cli.status:status", "Show how a running engine is, live or once."),
+    LazyCommand(
+        "status",
+        "trade_engine.cli.status:status",
+        "Show how a running engine is: rates, latencies, queues, dependencies, role.",
+    ),
     LazyCommand(
         "token",
         "trade_engine.cli.token:token",

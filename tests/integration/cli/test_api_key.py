@@ -55,16 +55,20 @@ def test_what_encrypts_secrets_is_changed_and_the_change_may_be_repeated(run: An
     user, file = str(uuid.uuid4()), tmp_path / "api-keys.secret"
     run("api-key", "create", user, "--name", "bot")
     before = file.read_text().strip()
-    assert run("api-key", "rotate", "--reason", "yearly") == {"encrypted_anew": 1, "keys": 1}
+    assert run("api-key", "rotate", "--reason", "yearly") == {"encrypted_anew": 1, "webhooks": 0, "keys": 1}
     after = file.read_text().strip()
     assert after != before
     assert len(after) == 64
     assert file.stat().st_mode & 0o777 == 0o600
     # As after a change that was cut short: both keys are there, the secret is under the old one.
     file.write_text(f"{'ab' * 32}\n{after}\n")
-    assert run("api-key", "rotate", "--reason", "again", "--keep-keys") == {"encrypted_anew": 1, "keys": 2}
+    assert run("api-key", "rotate", "--reason", "again", "--keep-keys") == {
+        "encrypted_anew": 1,
+        "webhooks": 0,
+        "keys": 2,
+    }
     file.write_text(f"{'ab' * 32}\n")
-    assert run("api-key", "rotate", "--reason", "again") == {"encrypted_anew": 1, "keys": 1}
+    assert run("api-key", "rotate", "--reason", "again") == {"encrypted_anew": 1, "webhooks": 0, "keys": 1}
     file.write_text(f"{'cd' * 32}\n")
     assert "under no key that is there" in run("api-key", "rotate", "--reason", "lost", exit_code=1)
     file.write_text("not a key\n")
