@@ -105,7 +105,7 @@ def test_a_second_engine_on_the_same_data_directory_is_refused(data_dir: Path) -
 
 
 def test_the_demo_prints_a_first_request_that_works(data_dir: Path) -> None:
-    with served(data_dir, "--demo") as (port, _):
+    with served(data_dir, "--demo", "--demo-quiet") as (port, _):
         log = data_dir / "server.log"
         for _ in range(200):
             printed = log.read_text()

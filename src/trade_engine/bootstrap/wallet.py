@@ -28,8 +28,6 @@ def make_wallet(
     pool: Pool | None,
     secret: str,
     on_called: Callable[[str, str, float], None] | None = None,
-    *,
-    flush_later: bool = False,
 ) -> AuditedWallet:
     """The wallet that ``wallet.mode`` names; one over HTTP has to be closed.
 
@@ -38,17 +36,14 @@ def make_wallet(
         pool: of the wallet in this process.
         secret: what tokens are signed with.
         on_called: told of each call: operation, ``ok`` or what went wrong, seconds.
-        flush_later: the wallet in this process serves the writer to the same database (``PostgresWallet``).
     """
-    wallet = _made(config, pool, secret, flush_later=flush_later)
+    wallet = _made(config, pool, secret)
     if on_called is not None and not isinstance(wallet, MemoryWallet):
         wallet.on_called = on_called
     return wallet
 
 
-def _made(
-    config: Config, pool: Pool | None, secret: str, *, flush_later: bool
-) -> MemoryWallet | HttpWallet | PostgresLedger:
+def _made(config: Config, pool: Pool | None, secret: str) -> MemoryWallet | HttpWallet | PostgresLedger:
     options = config.wallet
     if options.mode == "memory":
         log.warning("wallet_in_memory", means="balances are a fake, and forgotten when the engine stops")
@@ -67,7 +62,6 @@ def _made(
         pool,
         reserve_timeout_s=options.reserve_timeout_ms / 1e3,
         timeout_s=options.timeout_ms / 1e3,
-        flush_later=flush_later,
     )
 
 

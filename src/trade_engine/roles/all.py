@@ -177,7 +177,7 @@ class TradeEngine:
 
     def _start_wallet_and_settlement(self) -> None:
         settlement = self.config.settlement
-        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called, flush_later=True)
+        self.wallet = make_wallet(self.config, self._wallet_pool, self.secret, self.metrics.called)
         self._stack.push_async_callback(self.wallet.aclose)
         self.settlement = SettlementWorker(
             self.pool,

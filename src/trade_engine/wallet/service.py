@@ -38,9 +38,6 @@ _RELEASE: Final = "SELECT * FROM wallet.release_many($1, $2, $3, $4, $5, $6)"
 _SETTLE: Final = "SELECT * FROM wallet.settle_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 _SETTLE_BY_USER: Final = _SETTLE.replace("settle_many", "settle_by_user")
 _FUND: Final = "SELECT * FROM wallet.fund_many($1, $2, $3, $4, $5, $6)"
-#: What goes before a call to have its commit written to disk a little later: with the next commit that waits for the
-#: disk at the latest, since the log has an order.
-_FLUSHED_LATER: Final = "SELECT done.* FROM set_config('synchronous_commit', 'off', TRUE) AS later, wallet."
 _BALANCES: Final = """
     SELECT asset, available * 100000000 AS available, reserved * 100000000 AS reserved
     FROM wallet.balances WHERE user_id = $1 ORDER BY asset"""
@@ -51,8 +48,6 @@ _ENTRIES: Final = """
         reference_id::TEXT, description
     FROM wallet.ledger_entries WHERE user_id = $1 AND entry_id < $2 ORDER BY entry_id DESC LIMIT $3"""
 
-#: What moves money between the columns of a user, or between users.
-_MOVES: Final = (_RESERVE, _RELEASE, _SETTLE, _SETTLE_BY_USER)
 #: What ``wallet.pass_fence`` raises for an epoch that it does not believe.
 _TOO_FAR: Final = "TE003"
 #: The database says that it rolled the transaction back because of another one: it may be repeated.
@@ -77,8 +72,6 @@ class PostgresWallet:
 
     ``reserve_timeout_s`` bounds ``reserve_many``, ``timeout_s`` all else, waiting for a connection included.
     ``fee_stripes`` (1 to 16): over how many fee accounts the calls of ``settle_many`` take turns.
-    ``flush_later``: what is reserved, released or settled need not be on disk when the call returns, because whatever
-    is told of it waits for a later commit in the same database (ADR 25).  Deposits, withdrawals and the fence are.
     """
 
     def __init__(
@@ -88,15 +81,12 @@ class PostgresWallet:
         reserve_timeout_s: float = 0.5,
         timeout_s: float = 5.0,
         fee_stripes: int = 1,
-        flush_later: bool = False,
     ) -> None:
         if not 1 <= fee_stripes <= len(FEE_ACCOUNTS):
             raise ValueError(f"fee_stripes must be 1 to {len(FEE_ACCOUNTS)}")
         self._pool = pool
         self._reserve_timeout_s = reserve_timeout_s
         self._timeout_s = timeout_s
-        #: The statements that are sent in place of others.
-        self._instead = {each: _flushed_later(each) for each in _MOVES} if flush_later else {}
         #: Told of each call: operation, ``ok`` or the name of what went wrong, seconds.
         self.on_called: Callable[[str, str, float], None] = lambda operation, outcome, seconds: None
         self._fee_accounts = itertools.cycle(FEE_ACCOUNTS[:fee_stripes])
@@ -300,13 +290,9 @@ class PostgresWallet:
     async def _fetch(self, limit_s: float, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
         connection = await self._pool.acquire(timeout=limit_s)
         try:
-            return await connection.fetch(self._instead.get(statement, statement), *arguments)
+            return await connection.fetch(statement, *arguments)
         finally:
             await self._pool.release(connection, timeout=_CANCEL_S)
-
-
-def _flushed_later(statement: str) -> str:
-    return statement.replace("SELECT * FROM wallet.", _FLUSHED_LATER) + " AS done"
 
 
 def _sendable(amount: int) -> int:

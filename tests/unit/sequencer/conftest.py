@@ -9,6 +9,9 @@ import structlog
 @pytest.fixture(autouse=True)
 def plain_logs() -> Iterator[None]:
     before = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(),
+    )
     yield
     structlog.configure(**before)
