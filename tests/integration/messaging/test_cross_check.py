@@ -137,8 +137,11 @@ async def test_a_queue_that_was_deleted_is_declared_anew(ground: Ground, monkeyp
     await ground.publish(trade(1, trade_id))
     await until(lambda: running.check.counts.found == 1, "it is not found")
     channel = await ground.channel()
-    await channel.queue_delete(TRADES_QUEUE)
-    await channel.connection.close()
+    with structlog.testing.capture_logs() as lines:
+        await channel.queue_delete(TRADES_QUEUE)
+        await channel.connection.close()
+        # Whoever publishes here declares the queue, too: that must not be before it is missed.
+        await until(lambda: "consumes" in [line["event"] for line in lines], "it is not declared anew")
     await ground.publish(trade(2, trade_id))
     await until(lambda: running.check.counts.found == 2, "the new queue is not consumed")
     await running.stop()
