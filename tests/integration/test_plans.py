@@ -19,6 +19,7 @@ OPEN: Final = 200
 OTHERS: Final = 30_000
 DAYS: Final = 92
 NOW: Final = datetime.now(UTC)
+_FEW_BLOCKS: Final = 8
 START: Final = (NOW - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
 _COLUMNS: Final = """order_id, sequence, user_id, market_id, side, type, time_in_force, self_trade_prevention, flags,
     status, is_open, price, quantity, max_notional, filled_quantity, filled_notional, cancelled_quantity,
@@ -115,9 +116,10 @@ async def explain(connection: Any, statement: str, *values: Any) -> Plan:
 
     def look(node: dict[str, Any]) -> None:
         touched = node["Shared Hit Blocks"] + node["Shared Read Blocks"]
-        # A partition without a row is read at once, whichever way.
-        if node.get("Relation Name") and touched:
+        # A partition of few rows, as of a month that has just begun, is read at once, whichever way.
+        if node.get("Relation Name") and touched > _FEW_BLOCKS:
             assert node["Node Type"] != "Seq Scan", node
+        if node.get("Relation Name") and touched:
             partitions.add(node["Relation Name"])
         if node.get("Index Name") and touched:
             indexes.add(roots[node["Index Name"]])

@@ -14,7 +14,7 @@ NUL = "\0"
 async def test_an_empty_symbol_is_none_and_not_all(api: Api, pool: asyncpg.Pool, path: str) -> None:
     headers = api.headers(roles=("trader", "admin"))
     order = (await place(api, headers))["order"]
-    reason = {"reason": "drill"} if "admin" in path else {}
+    reason = {"reason": "drill", "confirm": "ALL"} if "admin" in path else {}
     answer = await api.http.delete(path, params={"symbol": "", **reason}, headers=headers)
     assert problem(answer) == (400, "INVALID_SYMBOL")
     shown = await api.http.get(f"/api/v1/orders/{order['id']}", headers=headers)
@@ -74,8 +74,8 @@ async def test_a_reason_with_a_nul_is_refused(api: Api, pool: asyncpg.Pool, meth
 async def test_a_reason_with_a_nul_in_the_query_is_refused(api: Api, pool: asyncpg.Pool) -> None:
     headers = api.headers(roles=("trader", "admin"))
     order = (await place(api, headers))["order"]
-    for path in (f"/api/v1/admin/orders/{order['id']}", "/api/v1/admin/orders"):
-        answer = await api.http.delete(path, params={"reason": f"a{NUL}b"}, headers=headers)
+    for path, more in ((f"/api/v1/admin/orders/{order['id']}", {}), ("/api/v1/admin/orders", {"confirm": "ALL"})):
+        answer = await api.http.delete(path, params={"reason": f"a{NUL}b", **more}, headers=headers)
         assert problem(answer) == (400, "INVALID_REASON")
     shown = await api.http.get(f"/api/v1/orders/{order['id']}", headers=headers)
     assert shown.json()["data"]["status"] == "OPEN"
