@@ -54,7 +54,8 @@ async def test_operating(venue: Venue) -> None:
     assert done.status_code == 200
     halted = await venue.http.post("/api/v1/admin/markets/T01-USDT/halt", json={"reason": "drill"}, headers=headers)
     assert halted.json()["data"]["state"] == "HALTED"
-    gone = await venue.http.delete("/api/v1/admin/orders", params={"reason": "drill", "confirm": "ALL"}, headers=headers)
+    meant = {"reason": "drill", "confirm": "ALL"}
+    gone = await venue.http.delete("/api/v1/admin/orders", params=meant, headers=headers)
     assert gone.json()["data"] == {"cancelled": 0}
 
 
