@@ -84,7 +84,7 @@ async def list_dead_letters(call: Call) -> Answer:
     """
     parameters = call.query
     limit = whole_number(parameters, "limit", 100, 1, 500)
-    after = _number(parameters["after"], "after") if "after" in parameters else 0
+    after = whole_number(parameters, "after", 0, 1, _ID_MAX - 1)
     letters = await call.services.backoffice.dead_letters.page(after, limit)
     return Answer([_letter(letter) for letter in letters])
 

@@ -88,7 +88,7 @@ def whole_number(parameters: Mapping[str, str], name: str, default: int, least: 
     text = parameters.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
         message = f"{name} must be a whole number from {least} to {most}"
         raise InvalidRequest("INVALID_PARAMETER", message, field=name, provided=text[:100], limit=most)
     return int(text)

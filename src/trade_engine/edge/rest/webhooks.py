@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from trade_engine.domain.errors import InvalidRequest, NotFound
+from trade_engine.domain.errors import NotFound
 from trade_engine.edge.bodies import decode
 from trade_engine.edge.rest.audited import audited
 from trade_engine.edge.rest.call import Answer, Call, whole_number
@@ -185,10 +185,8 @@ async def list_dead_webhooks(call: Call) -> Answer:
     """
     parameters, endpoint_id = call.query, _endpoint_id(call)
     limit = whole_number(parameters, "limit", 100, 1, 500)
-    given = parameters.get("after", "0")
-    if not (given.isascii() and given.isdigit() and len(given) < 19 and int(given) < _DELIVERY_MAX):
-        raise InvalidRequest("INVALID_PARAMETER", "after must be a whole number", field="after", provided=given[:100])
-    return Answer([show_dead(letter) for letter in await _store(call).dead(endpoint_id, int(given), limit)])
+    after = whole_number(parameters, "after", 0, 1, _DELIVERY_MAX - 1)
+    return Answer([show_dead(letter) for letter in await _store(call).dead(endpoint_id, after, limit)])
 
 
 async def replay_webhooks(call: Call) -> Answer:
