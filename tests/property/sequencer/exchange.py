@@ -7,7 +7,7 @@ the core, and against the money: what was reserved is spent, released or held, t
 
 from collections import Counter
 
-from trade_engine.domain.commands import Command, CommandKind, OrderFlag
+from trade_engine.domain.commands import Command, CommandKind
 from trade_engine.domain.enums import OrderStatus, OrderType, SelfTradePrevention, TimeInForce
 from trade_engine.domain.events import Event, EventKind, decode_events
 from trade_engine.domain.market import Market
@@ -16,8 +16,15 @@ from trade_engine.domain.rules import check_cost, check_order
 from trade_engine.matching.books import BookKind, new_book
 from trade_engine.matching.markets import MarketBooks
 from trade_engine.matching.protocol import Resting
-from trade_engine.sequencer.amending import check_amendment, extra_funds, notional_limit
-from trade_engine.sequencer.bookkeeping import Bookkeeper, Changes, LiveOrders, WalletInstruction
+from trade_engine.sequencer.amending import AmendRequest, check_amendment, extra_funds
+from trade_engine.sequencer.bookkeeping import (
+    Bookkeeper,
+    Changes,
+    LiveOrders,
+    WalletInstruction,
+    reserved_asset,
+)
+from trade_engine.sequencer.memory import Memory
 from trade_engine.sequencer.new_order import new_order
 from trade_engine.sequencer.ports import Amendment
 from trade_engine.sequencer.resting import resting_of
@@ -78,27 +85,25 @@ class Exchange:
             order.max_notional // market.notional_unit, order.expires_us,
         )  # fmt: skip
 
-    def amend(self, order: Order, change: Amendment) -> list[Event]:
-        """Change a live order, with the funds that it needs in addition.
+    def amendment(self, order: Order, change: Amendment) -> AmendRequest:
+        """A change of a live order, with the funds reserved that it needs in addition, as the order is now.
 
         Raises:
             EngineError: the rules refuse it; nothing was done.
         """
-        market = self.market
-        wanted = check_amendment(order, change, market)
-        extra = extra_funds(order, wanted, market)
-        check_cost(extra, market)
-        limited = order.type is OrderType.STOP and order.flags & OrderFlag.LIMITED_NOTIONAL
-        return self.send(
-            Command(
-                CommandKind.AMEND, 0, 0, market.market_id, order.sequence, order.user,
-                flags=OrderFlag.LIMITED_NOTIONAL if limited else 0, price=change.price // market.tick_size,
-                quantity=change.quantity // market.lot_size, stop_price=change.stop_price // market.tick_size,
-                max_notional=notional_limit(wanted, market) // market.notional_unit if limited else 0,
-                linked_number=extra,
-            ),
-            refused_extra=extra,
+        added = extra_funds(order, check_amendment(order, change, self.market), self.market)
+        check_cost(added, self.market)
+        return AmendRequest(order, None, change, added, reserved_asset(self.market, order.side))
+
+    def amend(self, request: AmendRequest) -> list[Event]:
+        """Carry out an amendment on what its order is by now; no event if it makes no sense any more."""
+        memory = Memory(
+            markets={self.market.market_id: self.market}, numbers={}, books=self.books, live=self.live,
+            bookkeeper=self.bookkeeper, remembered={}, traders={}, sequence=self.sequence, instruction_id=0,
+            journal_hash=b"", state_hash=b"",
         )  # fmt: skip
+        command = request.command(memory, 0, 0)
+        return [] if command is None else self.send(command, refused_extra=request.added_funds)
 
     def send(self, command: Command, placed: Order | None = None, refused_extra: int = 0) -> list[Event]:
         """Sequence one command, and check all that follows from it."""

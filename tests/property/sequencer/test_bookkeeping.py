@@ -27,6 +27,7 @@ from trade_engine.domain.orders import PlaceOrder
 from trade_engine.domain.rules import check_cost, check_order
 from trade_engine.domain.scale import MAX_UNITS, UNIT
 from trade_engine.matching.books import default_kind, new_book
+from trade_engine.sequencer.amending import AmendRequest
 from trade_engine.sequencer.new_order import funds_needed
 from trade_engine.sequencer.ports import Amendment
 
@@ -62,8 +63,11 @@ class Traders:
         self.draw = random.Random(seed)
         self.exchange = Exchange(_market(self.draw), self.draw.choice(("reference", default_kind())))
         self.middle = self.draw.choice((3, 100, 5_000))
+        #: Amendments that have reserved and wait for their turn, while their orders change.
+        self.waiting: list[AmendRequest] = []
         self.happened: Counter[tuple[int, int]] = Counter()
         self.refused: Counter[str] = Counter()
+        self.amended: Counter[str] = Counter()
 
     def go_on(self) -> None:
         """One more command."""
@@ -124,14 +128,21 @@ class Traders:
     def _amend(self) -> list:  # type: ignore[type-arg]
         draw, exchange = self.draw, self.exchange
         order = draw.choice(list(exchange.live.by_sequence.values()))
-        if order.expires_us and order.expires_us <= exchange.time_us:
-            return exchange.send(Command(CommandKind.TICK, 0, 0, 1, quantity=2))
         change = Amendment(
             quantity=draw.randint(1, 40) * exchange.market.lot_size if draw.random() < 0.6 else 0,
             price=self._price() if order.price and draw.random() < 0.6 else 0,
             stop_price=self._price() if order.stop_price and draw.random() < 0.5 else 0,
         )
-        return exchange.amend(order, change)
+        self.waiting.append(exchange.amendment(order, change))
+        if len(self.waiting) < 8 and draw.random() < 0.4:
+            return []
+        request = self.waiting.pop(draw.randrange(len(self.waiting)))
+        now = exchange.live.by_id.get(request.order_id)
+        if now is not None and now.expires_us and now.expires_us <= exchange.time_us:
+            return exchange.send(Command(CommandKind.TICK, 0, 0, 1, quantity=2))
+        events = exchange.amend(request)
+        self.amended["order gone" if now is None else "too little" if request.short_by > 0 else "done"] += 1
+        return events
 
     def _leaving(self, what: float) -> Command:
         draw, exchange = self.draw, self.exchange
@@ -149,21 +160,23 @@ class Traders:
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
-def test_nothing_that_a_trader_can_send_breaks_a_table_or_an_invariant(seed: int) -> None:
+async def test_nothing_that_a_trader_can_send_breaks_a_table_or_an_invariant(seed: int) -> None:
     traders = Traders(seed)
     for _ in range(_COMMANDS):
         traders.go_on()
 
 
-def test_the_traders_try_everything() -> None:
+async def test_the_traders_try_everything() -> None:
     happened: Counter[tuple[int, int]] = Counter()
     refused: Counter[str] = Counter()
+    amended: Counter[str] = Counter()
     for seed in range(1_000, 1_040):
         traders = Traders(seed)
         for _ in range(_COMMANDS):
             traders.go_on()
         happened += traders.happened
         refused += traders.refused
+        amended += traders.amended
     assert {kind for kind, _ in happened} >= set(EventKind) - {EventKind.CONFIGURED}
     reasons = {Reason(reason) for kind, reason in happened if kind != EventKind.STATE_CHANGED}
     assert reasons >= {
@@ -171,6 +184,7 @@ def test_the_traders_try_everything() -> None:
         Reason.TRIGGER_REFUSED, Reason.FOK_REMAINDER, Reason.TRIGGERS_WAITING, Reason.MARKET_HALTED,
     }  # fmt: skip
     assert refused.keys() >= {"INVALID_QUOTE_AMOUNT", "INVALID_DISPLAY_QUANTITY", "INVALID_FLAGS"}
+    assert amended.keys() == {"order gone", "too little", "done"}
 
 
 @pytest.mark.parametrize("seed", range(20))
