@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check
+	fault survive bystander fuzz conformance docs-samples format bench bench-compare clean deploy-check image-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,12 @@ format: install-dev ## Format the code and mend what the linter can
 bench: install ## Measure the core and the whole path
 	@$(BIN)/trade-engine bench core
 	@$(BIN)/trade-engine bench orders --seconds 20
+
+BASE ?= HEAD~1
+PAIRS ?= 3
+SECONDS ?= 20
+bench-compare: install ## Orders against another commit, in alternating pairs, with ratios (BASE=HEAD~1 PAIRS=3 SECONDS=20)
+	@$(BIN)/python -m bench.compare --base $(BASE) --pairs $(PAIRS) --seconds $(SECONDS)
 
 fault: install-dev ## Mistreat engine, wallet, RabbitMQ, Redis under load, account for all (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS=)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
