@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 import structlog
+from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.conftest import engine_config
 from tests.e2e.test_metrics import documented, scrape
@@ -195,7 +196,7 @@ async def stage(
             "redis.url": own_redis.url, "redis.timeout_ms": 2_000, "redis.retry_every_s": 0.1,
             "rate_limit.queries_per_s": 1_000,
             "websocket.buffer_bytes": 1024, "websocket.socket_bytes": 4096,
-            "websocket.stalled_s": 2, "websocket.ping_s": 0.2,
+            "websocket.stalled_s": 5, "websocket.ping_s": 0.2,
         }),
         tmp_path,
     )  # fmt: skip
@@ -259,7 +260,8 @@ async def slow_reader(stage: Stage) -> None:
             slow.read_on()
             await asyncio.sleep(0.2)
         slow.pause()
-        await slow.fill(stage.symbol, 500)
+        with contextlib.suppress(ConnectionClosed):
+            await slow.fill(stage.symbol, 500)
         while not counts.slow_closed:
             assert time.monotonic() < until_s
             order, _ = await buyer.order(stage.symbol, "BUY", "1", "10.00")

@@ -47,7 +47,7 @@ class Operator:
     async def __call__(self, method: str, path: str, status: int = 200, **body: Any) -> Any:
         answer = await self._http.request(method, f"/api/v1/admin{path}", headers=self._headers, json=body or None)
         assert answer.status_code == status, answer.text
-        return answer.json().get("data") or answer.json()["error"]
+        return answer.json().get("data", answer.json().get("error"))
 
 
 def environment(database_url: str, ear: Ear, port: int) -> dict[str, str]:
@@ -160,7 +160,9 @@ async def test_what_operators_may_do_and_what_is_noted(database_url: str, tmp_pa
         nobody = "whe_" + "0" * 32
         assert (await operator("POST", f"/webhooks/{nobody}/pause", 404, reason="x"))["code"] == "WEBHOOK_NOT_FOUND"
         assert (await operator("POST", f"/webhooks/{nobody}/pause", 400, reason=""))["code"] == "INVALID_REASON"
+        assert await operator("GET", f"/webhooks/{endpoint_id}/dead") == []
         await operator("DELETE", f"/webhooks/{endpoint_id}?reason=over")
+        assert (await operator("GET", f"/webhooks/{endpoint_id}/dead", 404))["code"] == "WEBHOOK_NOT_FOUND"
         done = [entry["action"] for entry in await operator("GET", "/audit") if entry["outcome"] == "asked for"]
         assert [each.removeprefix("webhook.") for each in reversed(done)] == [
             "add", "add", "pause", "resume", "rotate", "rotate", "replay", "pause", "remove",

@@ -41,6 +41,7 @@ _ADD: Final = f"""
 _LIST: Final = f"""
     SELECT {_COLUMNS}, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous_secret
     FROM webhook_endpoints ORDER BY created_at, endpoint_id LIMIT {ENDPOINTS_MAX}"""
+_FIND: Final = f"SELECT {_COLUMNS} FROM webhook_endpoints WHERE endpoint_id = $1"
 _PAUSE: Final = f"""
     UPDATE webhook_endpoints SET paused_at = coalesce(paused_at, now()), paused_why = coalesce(paused_why, $2)
     WHERE endpoint_id = $1 RETURNING {_COLUMNS}"""
@@ -239,8 +240,15 @@ class WebhookStore:
         return _found(await self._pool.fetchrow(_REMOVE, endpoint_id), endpoint_id)
 
     async def dead(self, endpoint_id: str, after_id: int = 0, limit: int = 100) -> list[DeadWebhook]:
-        """The next dead letters of an endpoint, oldest first."""
-        return [DeadWebhook(*row) for row in await self._pool.fetch(_DEAD, endpoint_id, after_id, limit)]
+        """The next dead letters of an endpoint, oldest first.
+
+        Raises:
+            NotFound: WEBHOOK_NOT_FOUND.
+        """
+        rows = await self._pool.fetch(_DEAD, endpoint_id, after_id, limit)
+        if not rows:
+            _found(await self._pool.fetchrow(_FIND, endpoint_id), endpoint_id)
+        return [DeadWebhook(*row) for row in rows]
 
     async def replay(self, endpoint_id: str, delivery_id: int | None = None) -> int:
         """Give dead letters, all or one, their attempts back; how many.

@@ -69,7 +69,7 @@ async def test_the_connections_of_a_revoked_key_are_closed(venue: Venue, monkeyp
         await trader.http.delete(f"/api/v1/api-keys/{key_id}", headers=trader.headers)
         async with asyncio.timeout(10):
             while any(
-                connection.session is not None and connection.session.principal is not None
+                connection.session is not None and connection.session.principals
                 for connection in list(venue.running.streams._connections)
             ):
                 await asyncio.sleep(0.05)
