@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check
+	fault survive bystander fuzz conformance docs-samples pooled format bench clean deploy-check image-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,10 +116,14 @@ bench: install ## Measure the core and the whole path
 	@$(BIN)/trade-engine bench core
 	@$(BIN)/trade-engine bench orders --seconds 20
 
-fault: install-dev ## Mistreat engine, wallet, RabbitMQ, Redis under load, account for all (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS=)
+pooled: install-dev ## Run the integration tests with every pool through PgBouncer in transaction mode
+	TEST_PGBOUNCER=1 $(BIN)/python -m pytest -q tests/integration $(PYTEST_ARGS)
+
+fault: install-dev ## Mistreat all that works together, under load (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS= WEBHOOK_ARGS=)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.rabbit $(RABBIT_ARGS)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.redis $(REDIS_ARGS)
+	@PYTHONPATH=. $(BIN)/python -m tests.fault.webhooks $(WEBHOOK_ARGS)
 
 bystander: install ## Trade a little beside each attack of strangers and customers, and print how long that takes
 	@$(BIN)/trade-engine bench bystander $(BYSTANDER_ARGS)
