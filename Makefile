@@ -9,8 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench bench-compare clean deploy-check image-check
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,10 +121,14 @@ SECONDS ?= 20
 bench-compare: install ## Orders against another commit, in alternating pairs, with ratios (BASE=HEAD~1 PAIRS=3 SECONDS=20)
 	@$(BIN)/python -m bench.compare --base $(BASE) --pairs $(PAIRS) --seconds $(SECONDS)
 
-fault: install-dev ## Mistreat engine, wallet, RabbitMQ, Redis under load, account for all (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS=)
+pooled: install-dev ## Run the integration tests with every pool through PgBouncer in transaction mode
+	TEST_PGBOUNCER=1 $(BIN)/python -m pytest -q tests/integration $(PYTEST_ARGS)
+
+fault: install-dev ## Mistreat all that works together, under load (FAULT_ARGS= RABBIT_ARGS= REDIS_ARGS= WEBHOOK_ARGS=)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.run $(FAULT_ARGS)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.rabbit $(RABBIT_ARGS)
 	@PYTHONPATH=. $(BIN)/python -m tests.fault.redis $(REDIS_ARGS)
+	@PYTHONPATH=. $(BIN)/python -m tests.fault.webhooks $(WEBHOOK_ARGS)
 
 bystander: install ## Trade a little beside each attack of strangers and customers, and print how long that takes
 	@$(BIN)/trade-engine bench bystander $(BYSTANDER_ARGS)

@@ -119,11 +119,16 @@ def described(ear: Ear) -> None:
         message["name"]: jsonschema_rs.Draft202012Validator({"components": parts, **message["payload"]})
         for message in parts["messages"].values()
     }
+    headers = {
+        message["name"]: jsonschema_rs.Draft202012Validator(message["headers"] | {"additionalProperties": False})
+        for message in parts["messages"].values()
+    }
     for heard in ear.heard:
         found = list(checks[heard.type].iter_errors(heard.body))
         assert not found, f"{heard}: {found[0]}"
         assert heard.key == f"{heard.type}.{heard.body['symbol'].replace('/', '-')}"
         assert heard.message_id == heard.body["event_id"]
+        assert not list(headers[heard.type].iter_errors(heard.properties.headers)), heard.properties.headers
 
 
 async def test_the_document_in_the_repository_is_what_is_printed() -> None:

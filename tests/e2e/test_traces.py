@@ -16,7 +16,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.e2e.conftest import engine_config
+from tests.e2e.test_events import described, running
 from tests.e2e.venue import Venue
+from tests.harness.events import Ear
 from trade_engine.roles.all import TradeEngine
 
 STAGES = ("admit and reserve", "match", "commit", "answer")
@@ -101,6 +103,37 @@ async def test_an_order_is_traced_from_its_request_to_its_settlement(
         assert all(later >= earlier - 1_000 for earlier, later in itertools.pairwise(times))
         assert began_ns < times[0] < times[-1] == root.end_time_unix_nano < ended_ns
         assert below["settle"].end_time_unix_nano > below["match"].start_time_unix_nano
+
+
+async def test_events_name_the_trace_of_their_order(
+    collector: Collector, database_url: str, rabbit_url: str, tmp_path: Path
+) -> None:
+    """A consumer's span belongs to the request's trace; of a trade, to the taker's."""
+    ear = await Ear(rabbit_url).open()
+    options = {
+        "monitoring.jaeger_enabled": "true", "monitoring.jaeger_endpoint": collector.endpoint,
+        "monitoring.trace_ratio": 0.5,
+    }  # fmt: skip
+    try:
+        async with running(database_url, tmp_path, ear, **options) as venue:
+            seller, buyer = await venue.trader(T01="100"), await venue.trader(USDT="10000")
+            for _ in range(10):
+                await seller.order("T01/USDT", "SELL", "1", "100.00")
+                await buyer.order("T01/USDT", "BUY", "1", "100.00")
+            await ear.until(lambda e: e.types().count("trade.settled") == 10, "every trade is settled")
+            described(ear)
+    finally:
+        await ear.close()
+    roots = {span.trace_id.hex(): span.span_id.hex() for span in collector.spans if _text(span, "order_id")}
+    traced = 0
+    for heard in ear.unique():
+        _, trace_id, span_id, sampled = heard.properties.headers["traceparent"].split("-")
+        assert trace_id == (heard.body.get("order_id") or heard.body["buyer_order_id"]).replace("-", "")
+        assert sampled == f"{trace_id in roots:02x}"
+        if trace_id in roots:
+            assert span_id == roots[trace_id]
+            traced += 1
+    assert 0 < traced < len(ear.unique()), "half of them are traced"
 
 
 async def test_a_collector_that_is_away_holds_nobody_up(database_url: str, tmp_path: Path) -> None:

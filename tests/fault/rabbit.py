@@ -5,12 +5,9 @@ and trade of the tables must have been told, once (by message id), in order for 
 settlement.  ``python -m tests.fault.rabbit`` prints the figures as one line of JSON; ``make fault`` calls it.
 """
 
-import argparse
 import asyncio
-import json
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,16 +16,11 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from tests.e2e.engines import SECRET, EngineProcess
+from tests.e2e.engines import EngineProcess
+from tests.fault.other_servers import run_drill, stored_orders, under_load
 from tests.harness.events import Ear
-from tests.harness.postgres import TestServer
 from tests.harness.rabbitmq import TestRabbit
-from trade_engine.bench.http_load import HttpConnection, LoadError, connect
-from trade_engine.bench.orders import OrderFlow, read_order
-from trade_engine.bench.own_server import funded_tokens
 
-_USERS = 50
-_CONNECTIONS = 8
 _CAUGHT_UP_S = 120.0
 _ENDS = {"FILLED": "order.filled", "CANCELLED": "order.cancelled", "EXPIRED": "order.expired"}
 
@@ -49,22 +41,6 @@ class RabbitFigures(msgspec.Struct):
     seconds: float
 
 
-async def drive(link: HttpConnection, flow: OrderFlow, pause_s: float, going: asyncio.Event, placed: list[str]) -> None:
-    """Send orders and cancels for as long as told."""
-    while going.is_set():
-        request, user, _ = flow.draw()
-        try:
-            status, body = await link.request(request)
-        except LoadError:
-            return
-        if user is not None and status == 201:
-            order = read_order(body)
-            placed.append(order.id)
-            if order.status in ("OPEN", "PARTIALLY_FILLED"):
-                flow.rested(order.id, user)
-        await asyncio.sleep(pause_s)
-
-
 async def kill_and_start(rabbit: TestRabbit, kills: int, rng: random.Random) -> None:
     """Let it run a little, kill it, leave it away a little, start it."""
     for _ in range(kills):
@@ -81,29 +57,17 @@ async def drill(
     """The whole drill: its figures."""
     started = time.monotonic()
     ear = Ear(rabbit.url)
-    options = {name.upper().replace(".", "__"): str(value) for name, value in ear.options.items()}
-    options["RABBITMQ__CROSS_CHECK"] = "true"
-    engine = EngineProcess(folder, database_url, **options, LOGGING__LEVEL="warning")
+    engine = EngineProcess(folder, database_url, **ear.settings | {"RABBITMQ__CROSS_CHECK": "true"})
     engine.start()
-    placed: list[str] = []
     await ear.open()
     await ear.close(delete=False)
     listening = asyncio.create_task(ear.keep_listening())
     try:
-        await engine.ready()
-        flow = OrderFlow(await funded_tokens(database_url, SECRET, _USERS), seed)
-        links = [await connect("127.0.0.1", engine.port) for _ in range(_CONNECTIONS)]
-        going = asyncio.Event()
-        going.set()
-        load = [asyncio.create_task(drive(link, flow, _CONNECTIONS / rate, going, placed)) for link in links]
-        await kill_and_start(rabbit, kills, random.Random(seed))
-        going.clear()
-        await asyncio.gather(*load)
-        for link in links:
-            link.close()
+        async with under_load(engine, database_url, rate, seed) as placed:
+            await kill_and_start(rabbit, kills, random.Random(seed))
         connection = await asyncpg.connect(database_url)
         try:
-            return await _count(connection, ear, placed, kills, started)
+            return await _count(connection, ear, placed, await stored_orders(database_url), kills, started)
         finally:
             await connection.close()
     finally:
@@ -114,7 +78,7 @@ async def drill(
 
 
 async def _count(
-    connection: asyncpg.Connection, ear: Ear, placed: list[str], kills: int, started: float
+    connection: asyncpg.Connection, ear: Ear, placed: list[str], stored: set[str], kills: int, started: float
 ) -> RabbitFigures:
     until = time.monotonic() + _CAUGHT_UP_S
     while await connection.fetchval("SELECT count(*) FROM settlement_instructions"):
@@ -129,7 +93,6 @@ async def _count(
     await asyncio.sleep(1.0)
     unique = ear.unique()
     told = Counter(_what(heard.body) for heard in unique)
-    stored = {row[0] for row in await connection.fetch("SELECT order_id::TEXT FROM orders")}
     opened = {what[1] for what in told if what[0] in ("order.opened", "order.rejected")}
     return RabbitFigures(
         acknowledged=len(placed),
@@ -192,25 +155,14 @@ def _out_of_order(ear: Ear) -> int:
 
 def main() -> int:
     """Run it on servers of its own; 1 if anything was lost, doubled, missing or out of order."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    options = parser.parse_args()
-    print(f"seed {options.seed}", file=sys.stderr, flush=True)
-    database, rabbit = TestServer(), TestRabbit()
-    database.start()
-    try:
-        rabbit.start()
-        with tempfile.TemporaryDirectory(prefix="te-rabbit-drill-") as folder:
-            figures = asyncio.run(
-                drill(database.migrated(), rabbit, Path(folder), options.kills, options.rate, options.seed)
-            )
-    finally:
-        rabbit.remove()
-        database.stop()
-    print(json.dumps(msgspec.to_builtins(figures)))
-    return int(bool(figures.lost or figures.doubled or figures.missing or figures.out_of_order))
+    rabbit = TestRabbit()
+    return run_drill(
+        __doc__,
+        rabbit,
+        lambda url, folder, given: drill(url, rabbit, folder, given.kills, given.rate, given.seed),
+        ("lost", "doubled", "missing", "out_of_order"),
+        kills=20,
+    )
 
 
 if __name__ == "__main__":

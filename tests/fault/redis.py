@@ -5,32 +5,23 @@ Afterwards every acknowledged order is in the database, `verify` finds nothing, 
 what the engine shows.  ``python -m tests.fault.redis`` prints the figures as one line of JSON; ``make fault`` calls it.
 """
 
-import argparse
 import asyncio
 import json
 import random
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-import asyncpg
 import httpx
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tests.e2e.engines import SECRET, EngineProcess
-from tests.fault.rabbit import drive
-from tests.harness.postgres import TestServer
+from tests.e2e.engines import EngineProcess
+from tests.fault.other_servers import run_drill, stored_orders, under_load
 from tests.harness.redis import TestRedis
-from trade_engine.bench.http_load import connect
-from trade_engine.bench.orders import OrderFlow
-from trade_engine.bench.own_server import funded_tokens
 from trade_engine.cache.reading import read_market
 
-_USERS = 50
-_CONNECTIONS = 8
 _CAUGHT_UP_S = 60.0
 
 
@@ -64,27 +55,13 @@ async def drill(database_url: str, redis: TestRedis, folder: Path, kills: int, r
     options = {"REDIS__URL": redis.url, "REDIS__RETRY_EVERY_S": "0.2", "RATE_LIMIT__ORDERS_PER_S": "100000"}
     engine = EngineProcess(folder, database_url, **options, LOGGING__LEVEL="info", LOGGING__FORMAT="json")
     engine.start()
-    placed: list[str] = []
     try:
-        await engine.ready()
-        flow = OrderFlow(await funded_tokens(database_url, SECRET, _USERS), seed)
-        links = [await connect("127.0.0.1", engine.port) for _ in range(_CONNECTIONS)]
-        going = asyncio.Event()
-        going.set()
-        load = [asyncio.create_task(drive(link, flow, _CONNECTIONS / rate, going, placed)) for link in links]
-        await kill_and_start(redis, kills, random.Random(seed))
-        going.clear()
-        await asyncio.gather(*load)
-        for link in links:
-            link.close()
+        async with under_load(engine, database_url, rate, seed) as placed:
+            await kill_and_start(redis, kills, random.Random(seed))
         wrong = await _wrong_markets(engine, redis)
     finally:
         engine.stop()
-    connection = await asyncpg.connect(database_url)
-    try:
-        stored = {row[0] for row in await connection.fetch("SELECT order_id::TEXT FROM orders")}
-    finally:
-        await connection.close()
+    stored = await stored_orders(database_url)
     report = json.loads((await asyncio.to_thread(engine.run, "verify", "--json")).stdout)
     return RedisFigures(
         acknowledged=len(placed),
@@ -120,25 +97,14 @@ async def _differs(http: httpx.AsyncClient, reader: Redis, symbol: str) -> bool:
 
 def main() -> int:
     """Run it on servers of its own; 1 if anything was lost or is shown wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    options = parser.parse_args()
-    print(f"seed {options.seed}", file=sys.stderr, flush=True)
-    database, redis = TestServer(), TestRedis()
-    database.start()
-    try:
-        redis.start()
-        with tempfile.TemporaryDirectory(prefix="te-redis-drill-") as folder:
-            figures = asyncio.run(
-                drill(database.migrated(), redis, Path(folder), options.kills, options.rate, options.seed)
-            )
-    finally:
-        redis.remove()
-        database.stop()
-    print(json.dumps(msgspec.to_builtins(figures)))
-    return int(bool(figures.lost or figures.differences or figures.wrong_markets))
+    redis = TestRedis()
+    return run_drill(
+        __doc__,
+        redis,
+        lambda url, folder, given: drill(url, redis, folder, given.kills, given.rate, given.seed),
+        ("lost", "differences", "wrong_markets"),
+        kills=10,
+    )
 
 
 if __name__ == "__main__":

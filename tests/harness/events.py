@@ -47,6 +47,11 @@ class Ear:
             "rabbitmq.cross_check": False,
         }
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The same as an engine is told that is a process of its own."""
+        return {name.upper().replace(".", "__"): str(value) for name, value in self.options.items()}
+
     async def open(self) -> "Ear":
         """Declare, bind and consume; what the queue has is heard, too."""
         self._connection = await aiormq.connect(self.url)

@@ -71,6 +71,11 @@ class TestPgBouncer:
         self.remove()
         raise PgBouncerMissing(f"pgbouncer did not start: {output[-500:]}")
 
+    def is_before(self, database_url: str) -> bool:
+        """Whether a database is one of the server's, directly."""
+        parts = urlsplit(database_url)
+        return bool(parts.netloc) and (parts.netloc, parts.query) == (self._server.netloc, self._server.query)
+
     def url(self, database_url: str) -> str:
         """Where a database of the server is, through the pooler."""
         parts = urlsplit(database_url)

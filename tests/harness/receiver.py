@@ -97,3 +97,8 @@ class Receiver:
         writer.write(f"HTTP/1.1 {self.status} OK\r\nContent-Length: 2\r\n\r\nok".encode())
         await writer.drain()
         return True
+
+
+async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """A misbehaviour: never answer."""
+    await reader.read()

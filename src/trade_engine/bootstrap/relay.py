@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from trade_engine.config import Config
+from trade_engine.domain.trace_context import trace_context
 from trade_engine.messaging.broker import Broker
 from trade_engine.messaging.relay import Relay, RelaySettings
 from trade_engine.messaging.source import RelaySource
+from trade_engine.messaging.telling import Traced
 from trade_engine.messaging.topology import Topology
 from trade_engine.ops.metrics import Reading
 
@@ -42,7 +44,16 @@ def make_relay(config: Config, database_url: str, clock_us: Callable[[], int]) -
         settings,
         clock_us=clock_us,
         chance=random.random,
+        traced=_traced(config),
     )
+
+
+def _traced(config: Config) -> Traced | None:
+    """Which trace an order's events belong to, if the engine traces."""
+    options = config.monitoring
+    if not options.jaeger_enabled:
+        return None
+    return lambda order_id: trace_context(order_id, options.trace_ratio).traceparent
 
 
 def read_relay(relay: Relay) -> Iterator[Reading]:

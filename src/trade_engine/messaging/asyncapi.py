@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from trade_engine.messaging.events import EVENTS, SCHEMA_VERSION
+from trade_engine.messaging.frames import TRACE
 from trade_engine.messaging.topology import DEAD_EXCHANGE, Topology
 
 _REF: Final = "#/components/schemas/{name}"
@@ -12,6 +13,12 @@ _ABOUT: Final = (
     "What happened at an exchange, for other services. Delivered at least once, in order for each market; the same"
     " event always has the same message id. How to consume them: docs/developer/events.md."
 )
+_TRACE_SCHEMA: Final = {
+    "type": "string",
+    "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$",
+    "description": "W3C trace context, if the engine traces: of the order, whose id is the trace's; of a trade, the"
+    " taker's.",
+}
 
 
 def describe() -> dict[str, Any]:
@@ -30,7 +37,10 @@ def describe() -> dict[str, Any]:
             "contentType": "application/json",
             "headers": {
                 "type": "object",
-                "properties": {"schema_version": {"type": "integer", "const": SCHEMA_VERSION}},
+                "properties": {
+                    "schema_version": {"type": "integer", "const": SCHEMA_VERSION},
+                    TRACE: dict(_TRACE_SCHEMA),
+                },
                 "required": ["schema_version"],
             },
             "bindings": {"amqp": {"messageType": event, "contentEncoding": "utf-8"}},

@@ -19,7 +19,13 @@ from trade_engine.messaging.telling import EventMessage
 APP_ID: Final = "trade-engine"
 CONTENT_TYPE: Final = "application/json"
 HEADERS: Final[FieldTable] = {"schema_version": SCHEMA_VERSION}
+#: Header of the trace context, in messages of an engine that traces.
+TRACE: Final = "traceparent"
 PERSISTENT: Final = 2
+#: As long as every trace context is.
+_NO_TRACE: Final = "-" * 55
+_HEADERS: Final = field_table(HEADERS)
+_MODE: Final = bytes((PERSISTENT,))
 _END: Final = b"\xce"
 _HEADER: Final = 2
 _BODY: Final = 3
@@ -34,11 +40,12 @@ _TIME: Final = struct.Struct(">Q")
 
 def frames_of(message: EventMessage, exchange: str, channel: int, frame_max: int) -> bytes:
     """The frames of a message: the method, what it says of itself, and its body in parts of at most ``frame_max``."""
-    first, last = _fixed(message.type)
+    trace = message.traceparent
+    first, last = _fixed(message.type, traced=trace is not None)
     header = b"".join(
         (
-            _CONTENT.pack(_BASIC, 0, len(message.body), _FLAGS), first, _short(message.message_id),
-            _TIME.pack(message.time_s), last,
+            _CONTENT.pack(_BASIC, 0, len(message.body), _FLAGS), first, (trace or "").encode(), _MODE,
+            _short(message.message_id), _TIME.pack(message.time_s), last,
         )
     )  # fmt: skip
     body, room = message.body, frame_max - _FRAME.size - len(_END)
@@ -56,10 +63,10 @@ def _method(exchange: str, routing_key: str, channel: int) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _fixed(event_type: str) -> tuple[bytes, bytes]:
-    """The properties before and after what differs: id and time."""
-    first = _short(CONTENT_TYPE) + field_table(HEADERS) + bytes((PERSISTENT,))
-    return first, _short(event_type) + _short(APP_ID)
+def _fixed(event_type: str, *, traced: bool) -> tuple[bytes, bytes]:
+    """The properties before and after what differs: the trace, with which the headers end; id and time."""
+    headers = field_table(HEADERS | {TRACE: _NO_TRACE}).removesuffix(_NO_TRACE.encode()) if traced else _HEADERS
+    return _short(CONTENT_TYPE) + headers, _short(event_type) + _short(APP_ID)
 
 
 def _short(text: str) -> bytes:

@@ -11,6 +11,7 @@ from trade_engine.messaging.telling import (
     SettlementNote,
     Teller,
     ToldBatch,
+    Traced,
     numbers_of,
     trades_of,
 )
@@ -22,17 +23,18 @@ _EVENTS_AT_ONCE = 2_000
 class JournalReader:
     """Tells batches of the journal; ``begin`` at a place, then ``prepare`` and ``tell`` in order."""
 
-    def __init__(self, source: RelaySource) -> None:
+    def __init__(self, source: RelaySource, traced: Traced | None = None) -> None:
         self._source = source
+        self._traced = traced
         self._orders = KnownOrders()
         self._markets: dict[int, Market] = {}
-        self._teller = Teller("", self._markets, self._orders)
+        self._teller = Teller("", self._markets, self._orders, traced)
 
     async def begin(self, place: RelayPlace) -> None:
         """Start over, with nothing known."""
         self._orders = KnownOrders()
         self._markets = await self._source.markets()
-        self._teller = Teller(place.stream_id, self._markets, self._orders)
+        self._teller = Teller(place.stream_id, self._markets, self._orders, self._traced)
 
     async def prepare(self, group: Sequence[ToldBatch]) -> Mapping[str, Trade]:
         """Find what is needed to tell some batches; their trades.

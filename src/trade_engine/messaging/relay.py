@@ -18,7 +18,7 @@ from trade_engine.messaging.broker import Broker, BrokerAway, QueueDepth
 from trade_engine.messaging.known_orders import UnknownOrder
 from trade_engine.messaging.reader import JournalReader, groups
 from trade_engine.messaging.source import EpochMoved, MissingTrade, RelaySource, Superseded
-from trade_engine.messaging.telling import EventMessage, SettlementNote, ToldBatch
+from trade_engine.messaging.telling import EventMessage, SettlementNote, ToldBatch, Traced
 from trade_engine.sequencer.publish import CommittedBatch
 from trade_engine.storage.errors import DATABASE_ERRORS
 
@@ -63,6 +63,7 @@ class Relay:
     Args:
         clock_us: microseconds since 1970.
         chance: a number from 0 to 1 that spreads waits.
+        traced: gives an order's trace context; None: messages carry none.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Relay:
         *,
         clock_us: Callable[[], int],
         chance: Callable[[], float],
+        traced: Traced | None = None,
     ) -> None:
         self.counts = RelayCounts()
         self.depths: Sequence[QueueDepth] = ()
@@ -82,7 +84,7 @@ class Relay:
         self._clock_us = clock_us
         self._chance = chance
         self._wake = asyncio.Event()
-        self._reader = JournalReader(source)
+        self._reader = JournalReader(source, traced)
         self._reached = _Reached(0, None, 0, 1)
         self._window: list[EventMessage] = []
         self._notes: list[SettlementNote] = []

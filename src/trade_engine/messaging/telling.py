@@ -48,6 +48,9 @@ _SPEAKING: Final = frozenset(
 )  # fmt: skip
 _encode: Final = msgspec.json.Encoder().encode
 
+#: From an order's id to its trace context, as the header ``traceparent`` has it.
+Traced = Callable[[str], str]
+
 
 class EventMessage(NamedTuple):
     """One message as it is published."""
@@ -62,6 +65,8 @@ class EventMessage(NamedTuple):
     #: Where it stands: the command's number, and the place in it; a settlement event has its own.
     sequence: int
     place: int
+    #: The trace of the order that it is about, of a trade the taker's; None: nobody traces.
+    traceparent: str | None = None
 
 
 class ToldBatch(NamedTuple):
@@ -120,12 +125,16 @@ class Teller:
         stream_id: begins every message's id.
         markets: by number.
         orders: those that a batch speaks of must be there when it is told.
+        traced: gives the trace context of an order by its id; None: nobody traces.
     """
 
-    def __init__(self, stream_id: str, markets: Mapping[int, Market], orders: KnownOrders) -> None:
+    def __init__(
+        self, stream_id: str, markets: Mapping[int, Market], orders: KnownOrders, traced: Traced | None = None
+    ) -> None:
         self.stream_id = stream_id
         self.markets = markets
         self.orders = orders
+        self.traced = traced
 
     def tell(self, batch: ToldBatch, trades: Mapping[str, Trade]) -> Iterator[EventMessage]:
         """The messages of a batch, in order.
@@ -161,15 +170,21 @@ class Teller:
         told: TradeSettled | TradeSettlementFailed = (
             TradeSettled(*head) if note.settled else TradeSettlementFailed(*head, note.reason, note.attempts or 0)
         )
-        return _message(told, message_id, market, note.happened_us, note.number, 0)
+        message = _message(told, message_id, market, note.happened_us, note.number, 0)
+        return self.with_trace(message, _taker_of(trade))
+
+    def with_trace(self, message: EventMessage, order_id: str) -> EventMessage:
+        """A message with the trace of an order, if anybody traces."""
+        return message if self.traced is None else message._replace(traceparent=self.traced(order_id))
 
 
 class _Place:
     """Where an event stands, and what its messages say first."""
 
-    __slots__ = ("_command", "_index", "_market", "_orders", "_stream_id", "_when")
+    __slots__ = ("_command", "_index", "_market", "_orders", "_stream_id", "_teller", "_when")
 
     def __init__(self, teller: Teller, command: Command, index: int) -> None:
+        self._teller = teller
         self._stream_id = teller.stream_id
         self._orders = teller.orders
         self._market = teller.markets[command.market_id]
@@ -190,8 +205,9 @@ class _Place:
             order.institution_id, order.side, order.type, order.time_in_force,
         )  # fmt: skip
 
-    def _message(self, told: Any) -> EventMessage:
-        return _message(told, told.event_id, self._market, self._command.time_us, told.sequence, told.index)
+    def _message(self, told: Any, order_id: str) -> EventMessage:
+        message = _message(told, told.event_id, self._market, self._command.time_us, told.sequence, told.index)
+        return self._teller.with_trace(message, order_id)
 
     def _price(self, ticks: int) -> str | None:
         market = self._market
@@ -212,7 +228,8 @@ class _Place:
                 format_units(trade.quantity), format_units(trade.notional), market.base, market.quote,
                 format_units(trade.buyer_fee), trade.buyer_fee_asset, format_units(trade.seller_fee),
                 trade.seller_fee_asset, trade.is_buyer_maker,
-            )
+            ),
+            _taker_of(trade),
         )  # fmt: skip
         yield self._fill(event.other_number, trade, event.other_leaves, 1, is_maker=True)
         yield self._fill(event.order_number, trade, event.leaves, 2, is_maker=False)
@@ -236,7 +253,7 @@ class _Place:
         )  # fmt: skip
         if not leaves:
             self._orders.forget(number)
-        return self._message(told)
+        return self._message(told, order.order_id)
 
     # ---- everything else
 
@@ -244,7 +261,7 @@ class _Place:
         """What an event that is no trade tells; None: nothing that anybody outside would want to hear."""
         tell = _CHANGES.get(event.kind)
         told = tell(self, event) if tell is not None else None
-        return None if told is None else self._message(told)
+        return None if told is None else self._message(told, told.order_id)
 
     def opened(self, event: Event) -> Any:
         """An order was accepted."""
@@ -318,6 +335,11 @@ _CHANGES: Final[dict[int, Any]] = {
 def _made(kind: Callable[..., Any], head: tuple[Any, ...], *rest: Any) -> Any:
     """A struct out of what all say first and what it says itself."""
     return kind(*head, *rest)
+
+
+def _taker_of(trade: Trade) -> str:
+    """The order that made a trade when it came in."""
+    return trade.seller_order_id if trade.is_buyer_maker else trade.buyer_order_id
 
 
 def _message(told: Any, message_id: str, market: Market, time_us: int, sequence: int, index: int) -> EventMessage:

@@ -14,9 +14,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from trade_engine.domain.ids import time_of
+from trade_engine.domain.trace_context import TraceContext, trace_context
 from trade_engine.ops.access import AccessLines
 from trade_engine.sequencer.publish import CommittedBatch
 from trade_engine.settlement.worker import MarkedTrade
@@ -36,6 +38,22 @@ class _Batch(NamedTuple):
     commands: int
 
 
+class _Ids(RandomIdGenerator):
+    """Makes ids, but for the next trace and its first span if they are given."""
+
+    def __init__(self) -> None:
+        self.next: TraceContext | None = None
+
+    def generate_trace_id(self) -> int:
+        """The trace's id; asked for before its first span's."""
+        return super().generate_trace_id() if self.next is None else self.next.trace_id
+
+    def generate_span_id(self) -> int:
+        """A span's id."""
+        given, self.next = self.next, None
+        return super().generate_span_id() if given is None else given.span_id
+
+
 class Traces:
     """Makes spans, and hands them to a collector in the background.
 
@@ -49,7 +67,10 @@ class Traces:
     def __init__(self, endpoint: str, ratio: float, chance: Callable[[], float], resource: dict[str, str]) -> None:
         self._ratio = ratio
         self._chance = chance
-        self._provider = TracerProvider(resource=Resource.create(dict(resource)), shutdown_on_exit=False)
+        self._ids = _Ids()
+        self._provider = TracerProvider(
+            resource=Resource.create(dict(resource)), shutdown_on_exit=False, id_generator=self._ids
+        )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=_TIMEOUT_S)))
         self._tracer = self._provider.get_tracer("trade_engine")
         self._access: AccessLines | None = None
@@ -100,9 +121,13 @@ class Traces:
 
     def tell(self, line: dict[str, Any]) -> None:
         """A request was answered; a sampled one becomes a trace, and its line in the log names it."""
-        batch = self._batches.pop(line.get("order_id", ""), None)
-        settled = self._settled.pop(line.get("order_id", ""), ())
-        if self._chance() < self._ratio:
+        order_id = line.get("order_id", "")
+        batch = self._batches.pop(order_id, None)
+        settled = self._settled.pop(order_id, ())
+        # An order's events over RabbitMQ name its trace, so its id alone says which, and whether there is one.
+        context = trace_context(order_id, self._ratio) if batch is not None else None
+        if context.sampled if context is not None else self._chance() < self._ratio:
+            self._ids.next = context
             root = self._request(line, batch)
             for marked in settled:
                 self._settlement(root, marked)

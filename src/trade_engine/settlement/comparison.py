@@ -47,7 +47,7 @@ _TRADES: Final = """
         (notional * 100000000)::BIGINT AS notional, (quantity * 100000000)::BIGINT AS quantity,
         (buyer_fee * 100000000)::BIGINT AS buyer_fee, (seller_fee * 100000000)::BIGINT AS seller_fee,
         buyer_user_id::TEXT, seller_user_id::TEXT
-    FROM trades WHERE trade_id > $1 ORDER BY trade_id LIMIT $2"""
+    FROM trades t WHERE trade_id > $1 ORDER BY t.trade_id LIMIT $2"""
 _FIRST_TRADE: Final = "SELECT min(trade_id::TEXT) FROM (SELECT trade_id FROM trades ORDER BY trade_id LIMIT 1) t"
 #: Trades of these spans are in files, or on their way there.
 _ARCHIVED: Final = """

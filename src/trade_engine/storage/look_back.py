@@ -24,7 +24,7 @@ _REACH: Final = """
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'trades'::regclass
     )
     SELECT count(*) AS partitions, least(min(low COLLATE "C"),
-        (SELECT trade_id::TEXT COLLATE "C" FROM trades_default ORDER BY trade_id LIMIT 1)) AS first
+        (SELECT trade_id::TEXT COLLATE "C" FROM trades_default d ORDER BY d.trade_id LIMIT 1)) AS first
     FROM bounds"""
 
 

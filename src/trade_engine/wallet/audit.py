@@ -14,7 +14,7 @@ from trade_engine.wallet import entries
 from trade_engine.wallet.funding import LedgerConnection, funding_differences
 from trade_engine.wallet.ledger import OUTSIDE_ACCOUNT
 from trade_engine.wallet.outage import TRANSPORT_ERRORS
-from trade_engine.wallet.port import AuditedReservation, Difference, Settlement, WalletUnavailable
+from trade_engine.wallet.port import AUDIT_TIMEOUT_S, AuditedReservation, Difference, Settlement, WalletUnavailable
 from trade_engine.wallet.service import PostgresWallet
 
 _BALANCES: Final = """
@@ -56,7 +56,7 @@ _RESERVED: Final = """
 _CHECKS: Final = (_BALANCES, _ZERO_SUM, _DEPOSITS, _RESERVED, *entries.EVERY)
 _RESERVATIONS: Final = """
     SELECT order_id::TEXT, user_id::TEXT, asset, remaining * 100000000 AS remaining, epoch
-    FROM wallet.reservations WHERE order_id > $1 AND remaining > 0 ORDER BY order_id LIMIT $2"""
+    FROM wallet.reservations r WHERE order_id > $1 AND remaining > 0 ORDER BY r.order_id LIMIT $2"""
 _SETTLEMENTS: Final = """
     SELECT p.trade_id::TEXT, -x.notional * 100000000 AS notional, x.quantity * 100000000 AS quantity,
         -x.buyer_fee * 100000000 AS buyer_fee, -x.seller_fee * 100000000 AS seller_fee,
@@ -88,12 +88,11 @@ _TRADE: Final = """
     SELECT entry_id, line, user_id::TEXT, asset, available_after * 100000000 AS available,
         reserved_after * 100000000 AS reserved
     FROM wallet.ledger_entries WHERE operation_id = $1 AND line <= 6 ORDER BY line"""
-_AUDIT_S: Final = 120.0
 
 
 async def ledger_checks(connection: LedgerConnection) -> list[Difference]:
     """What in the ledger does not agree with itself; ``connection`` is in a transaction, which gives one snapshot."""
-    return [Difference(*row) for check in _CHECKS for row in await connection.fetch(check, timeout=_AUDIT_S)]
+    return [Difference(*row) for check in _CHECKS for row in await connection.fetch(check, timeout=AUDIT_TIMEOUT_S)]
 
 
 class PostgresLedger(PostgresWallet):

@@ -13,7 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 from trade_engine.domain.chained import chain_fields
 from trade_engine.domain.compared import sql_fields
 from trade_engine.wallet.ledger import OUTSIDE_ACCOUNT
-from trade_engine.wallet.port import Difference
+from trade_engine.wallet.port import AUDIT_TIMEOUT_S, Difference
 
 #: A connection of the wallet's database, from a pool or not.
 LedgerConnection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
@@ -82,7 +82,7 @@ async def funding_differences(connection: LedgerConnection) -> list[Difference]:
     """What of the chain and the entries does not agree; ``connection`` is in a transaction: one snapshot."""
     found = await _chain(connection)
     for check in (_WRONG, _STRANGE, _OTHER_SIDE):
-        found += [Difference(*row) for row in await connection.fetch(check)]
+        found += [Difference(*row) for row in await connection.fetch(check, timeout=AUDIT_TIMEOUT_S)]
     return found
 
 

@@ -26,6 +26,7 @@ from trade_engine.domain.scale import ScaleError, format_units, parse_units
 from trade_engine.wallet import wire
 from trade_engine.wallet.breaker import BreakerSettings, CircuitBreaker
 from trade_engine.wallet.port import (
+    AUDIT_TIMEOUT_S,
     AuditedReservation,
     Balance,
     BreakerState,
@@ -205,12 +206,12 @@ class HttpWallet:
         return [_entry(row) for row in (await self._call(path, None, wire.LedgerAnswer)).entries]
 
     async def audit(self) -> list[Difference]:
-        """What in the ledger does not agree with itself.
+        """What in the ledger does not agree with itself; takes its time, and is asked for once.
 
         Raises:
             WalletUnavailable: one of the kinds above.
         """
-        answer = await self._call("audit", None, wire.AuditAnswer)
+        answer = await self._once("audit", None, wire.AuditAnswer, AUDIT_TIMEOUT_S)
         return [Difference(row.check, row.subject, row.asset, row.left, row.right) for row in answer.differences]
 
     async def reservations_after(self, order_id: str, limit: int) -> list[AuditedReservation]:

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple, Protocol
 
 #: The largest amount of one movement: it travels as a 64-bit integer.
 MAX_AMOUNT: Final = 2**63 - 1
+#: How long an audit may take: it reads the whole ledger, some 10 seconds a million entries.
+AUDIT_TIMEOUT_S: Final = 3_600.0
 #: What an item can be refused with; it has then left no trace.
 REFUSALS: Final = frozenset(
     (

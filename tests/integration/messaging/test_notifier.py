@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from pamqp.commands import Basic
 
-from tests.harness.receiver import Receiver
+from tests.harness.receiver import Receiver, hang
 from tests.harness.webhooks import QUICK, STREAM, Ground, event, ground_on, until
 from trade_engine.messaging.topology import BURIED_IN, DEAD_QUEUE, NOTIFICATIONS_QUEUE
 from trade_engine.messaging.webhooks.notifier import NotifierSettings
@@ -68,10 +68,6 @@ async def test_a_minute_of_failures_and_then_everything_in_order(ground: Ground,
         assert numbers(receiver, symbol) == list(range(place, 90, 3))
     assert all(taken.is_signed_with(secret) for taken in receiver.taken)
     assert await ground.store.dead(endpoint_id) == []
-
-
-async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
 
 
 async def test_one_that_hangs_holds_up_nobody(ground: Ground, receiver: Receiver) -> None:
