@@ -186,10 +186,12 @@ class Deployed:
         self._rabbit.start()
         return self._rabbit
 
-    def alertmanager(self, file: Path | None = None) -> int:
-        """Alertmanager with ``alertmanager/alertmanager.yml``, or a file made of it."""
+    def alertmanager(self, told: str | None = None) -> int:
+        """Alertmanager with ``alertmanager/alertmanager.yml``, or with what was made of it."""
         home, port = self.home("alertmanager"), free_port()
-        conf = self.file(home, "alertmanager/alertmanager.yml") if file is None else file
+        conf = self.file(home, "alertmanager/alertmanager.yml")
+        if told is not None:
+            conf.write_text(told)
         program = shutil.which("prometheus-alertmanager") or tool("alertmanager")
         command = [
             program, f"--config.file={conf}", f"--storage.path={home}", f"--web.listen-address=127.0.0.1:{port}",
