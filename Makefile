@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check alerts
+	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check alerts stops
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,10 @@ deploy-check: install-dev ## Check every file in deploy/ with its own program, a
 ALERT_ARGS ?=
 alerts: install-dev ## Break a real engine in five ways and wait until Prometheus and Alertmanager tell of each (ALERT_ARGS=)
 	@PYTHONPATH=.:src $(BIN)/python -m tests.alerts.run $(ALERT_ARGS)
+
+STOP_ARGS ?=
+stops: install-dev ## Stop an engine at 500 orders/s, upgrade others under load, account for every order (STOP_ARGS=)
+	@PYTHONPATH=.:src $(BIN)/python -m tests.stops.run $(STOP_ARGS)
 
 image-check: install ## Build the container image without Docker, run it and trade in it (root; Debian: buildah, mmdebstrap)
 	@$(BIN)/python scripts/check_image.py
