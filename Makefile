@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):[^=].*/\1/p' Makefile)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,14 @@ sanitize: ## Test the native core under the sanitizers and fuzz it (FUZZ_SECONDS
 
 deploy-check: install-dev ## Check every file in deploy/ with its own program, a line each
 	@$(BIN)/python scripts/check_deploy.py
+
+ALERT_ARGS ?=
+alerts: install-dev ## Break a real engine in five ways and wait until Prometheus and Alertmanager tell of each (ALERT_ARGS=)
+	@PYTHONPATH=.:src $(BIN)/python -m tests.alerts.run $(ALERT_ARGS)
+
+STOP_ARGS ?=
+stops: install-dev ## Stop an engine at 500 orders/s, upgrade others under load, account for every order (STOP_ARGS=)
+	@PYTHONPATH=.:src $(BIN)/python -m tests.stops.run $(STOP_ARGS)
 
 image-check: install ## Build the container image without Docker, run it and trade in it (root; Debian: buildah, mmdebstrap)
 	@$(BIN)/python scripts/check_image.py

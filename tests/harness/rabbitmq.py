@@ -38,46 +38,69 @@ def _scripts() -> Path:
 
 
 class TestRabbit:
-    """A server on ports that stay the same over restarts; what it was told to keep stays, too."""
+    """A server on ports that stay the same over restarts; what it was told to keep stays, too.
+
+    Args:
+        deployed: a folder with ``rabbitmq.conf`` and ``enabled_plugins`` to start it with; a second file has ports and
+            addresses.
+        user: with ``password``, its first user.
+    """
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, deployed: Path | None = None, user: str = "guest", password: str = "guest") -> None:
         self._scripts = _scripts()
         self._epmd_binary = shutil.which("epmd")
         if self._epmd_binary is None:
             raise RabbitMissing("epmd is not on PATH (it comes with Erlang)")
         self._folder = Path(tempfile.mkdtemp(prefix="te-rabbit-"))
         self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
-        (self._folder / "plugins").write_text("[].\n")
-        (self._folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\n"
-            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
-        )
+        self.management_port, self.metrics_port = free_port(), free_port()
+        self.url = f"amqp://{user}:{password}@127.0.0.1:{self.port}/"
+        self._account = {"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password}
+        # Files are read in the order of their names, and the last word counts.
+        (self._folder / "conf.d").mkdir()
+        if deployed is None:
+            (self._folder / "enabled_plugins").write_text("[].\n")
+            given = (
+                f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\n"
+                "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+            )
+        else:
+            shutil.copy(deployed / "enabled_plugins", self._folder)
+            shutil.copy(deployed / "rabbitmq.conf", self._folder / "conf.d" / "20-deployed.conf")
+            given = (
+                f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
+                f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.management_port}\n"
+                f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self.metrics_port}\n"
+            )
+        (self._folder / "conf.d" / "90-here.conf").write_text(given)
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
 
     def _environment(self) -> dict[str, str]:
         folder = self._folder
-        return {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")} | {
-            "HOME": str(folder),
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"te{self.port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                "-kernel inet_dist_use_interface {127,0,0,1} -setcookie private +S 2:2 +sbwt none"
-            ),
-        }
+        return (
+            {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
+            | {
+                "HOME": str(folder),
+                "ERL_EPMD_PORT": str(self._epmd_port),
+                "ERL_EPMD_ADDRESS": "127.0.0.1",
+                "RABBITMQ_NODENAME": f"te{self.port}@localhost",
+                "RABBITMQ_DIST_PORT": str(self._dist_port),
+                "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+                "RABBITMQ_LOG_BASE": str(folder / "log"),
+                "RABBITMQ_PID_FILE": str(folder / "pid"),
+                "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+                "RABBITMQ_CONFIG_FILES": str(folder / "conf.d"),
+                "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+                "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                    "-kernel inet_dist_use_interface {127,0,0,1} -setcookie private +S 2:2 +sbwt none"
+                ),
+            }
+            | self._account
+        )
 
     def start(self) -> None:
         """Start it; it takes connections when this returns."""
