@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check
+	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check client-dist
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,10 @@ conformance: install-dev ## Unmodified clients of Binance trade on a live engine
 
 docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
 	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
+
+client-dist: install ## Build the wheel of the client alone, trade-engine-client, into dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packages/client
+	@ls dist/trade_engine_client-*.whl
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
