@@ -115,6 +115,10 @@ conformance: install-dev ## Unmodified clients of Binance trade on a live engine
 docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
 	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
 
+client-dist: install ## Build the wheel of the client alone, trade-engine-client, into dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packages/client
+	@ls dist/trade_engine_client-*.whl
+
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

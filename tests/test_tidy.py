@@ -164,6 +164,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def source_of(node: ast.ImportFrom, path: Path) -> str:
+    """The module that is imported from, by its full name."""
+    package = module_name(path.parent / "__init__.py")
+    return f"{package}.{node.module}" if node.level else str(node.module)
+
+
 def mentions(path: Path) -> set[str]:
     """Modules that a module imports, anywhere in it, or names as a string."""
     found: set[str] = set()
@@ -171,8 +177,9 @@ def mentions(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            source = source_of(node, path)
+            found.add(source)
+            found.update(f"{source}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and str(node.value).startswith("trade_engine."):
             found.add(str(node.value).partition(":")[0])
     return found
@@ -185,8 +192,9 @@ def imports(path: Path, modules: Collection[str]) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            below = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-            found.update(full if full in modules else node.module for full in below.values())
+            source = source_of(node, path)
+            below = {alias.name: f"{source}.{alias.name}" for alias in node.names}
+            found.update(full if full in modules else source for full in below.values())
     return found.intersection(modules) - {module_name(path)}
 
 

@@ -57,6 +57,11 @@ COMMANDS: Final = (
         "trade_engine.cli.events:events",
         "Show events and dead letters of RabbitMQ, or begin a new stream of them.",
     ),
+    LazyCommand(
+        "make-market",
+        "trade_engine.cli.make_market:make_market",
+        "Quote a market on both sides until SIGINT or SIGTERM, within an inventory limit.",
+    ),
     LazyCommand("migrate", "trade_engine.cli.migrate:migrate", "Bring the database's schema up, or take it down."),
     LazyCommand("openapi", "trade_engine.cli.openapi:openapi", "Print the OpenAPI 3.1 description of the REST API."),
     LazyCommand("order", "trade_engine.cli.order:order", "Place, cancel, amend and list orders at a running server."),

@@ -3,8 +3,8 @@
 It knows the engine only by its API and imports nothing else of it.
 """
 
-from trade_engine.client.calls import NewOrder
-from trade_engine.client.errors import (
+from .calls import NewOrder
+from .errors import (
     ApiError,
     ClientError,
     OutcomeUnknown,
@@ -14,9 +14,9 @@ from trade_engine.client.errors import (
     TransportError,
     Unavailable,
 )
-from trade_engine.client.http import DEFAULT_URL, AsyncClient, Client
-from trade_engine.client.local_book import LocalBook, OutOfStep
-from trade_engine.client.messages import (
+from .http import DEFAULT_URL, AsyncClient, Client
+from .local_book import LocalBook, OutOfStep
+from .messages import (
     BalancesMessage,
     BookMessage,
     CandleMessage,
@@ -29,7 +29,7 @@ from trade_engine.client.messages import (
     TickerMessage,
     TradesMessage,
 )
-from trade_engine.client.models import (
+from .models import (
     Balance,
     Candle,
     Interval,
@@ -49,9 +49,9 @@ from trade_engine.client.models import (
     TimeInForce,
     Trade,
 )
-from trade_engine.client.repeating import Retry
-from trade_engine.client.stream import Stream
-from trade_engine.client.values import Amount
+from .repeating import Retry
+from .stream import Stream
+from .values import Amount
 
 __all__ = [
     "DEFAULT_URL",

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from trade_engine.client.models import (
+from .models import (
     Balance,
     CancelAfter,
     Cancelled,
@@ -39,7 +39,7 @@ from trade_engine.client.models import (
     TimeInForce,
     Trade,
 )
-from trade_engine.client.values import Amount, write_amount, write_time
+from .values import Amount, write_amount, write_time
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from trade_engine.client.calls import ApiCall
-from trade_engine.client.repeating import Answered, Retry, Try, carry_out
+from .calls import ApiCall
+from .repeating import Answered, Retry, Try, carry_out
 
 T = TypeVar("T")
 

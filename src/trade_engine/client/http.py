@@ -10,14 +10,14 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
 
 import httpx
 
-from trade_engine.client import calls
-from trade_engine.client.address import server_address
-from trade_engine.client.calls import ApiCall, looks_like
-from trade_engine.client.credentials import Credentials, credentials
-from trade_engine.client.driving import drive, drive_async
-from trade_engine.client.models import Page
-from trade_engine.client.repeating import Answered, Lost, Reply, Retry, Try
-from trade_engine.client.stream import Stream
+from . import calls
+from .address import server_address
+from .calls import ApiCall, looks_like
+from .credentials import Credentials, credentials
+from .driving import drive, drive_async
+from .models import Page
+from .repeating import Answered, Lost, Reply, Retry, Try
+from .stream import Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -159,10 +159,10 @@ class Client(_Caller[httpx.Client]):
             call = call.after(page.next_cursor)
 
     def carry_out(self, call: ApiCall[T]) -> T:
-        """Make a call of ``trade_engine.client.calls``.
+        """Make a call as ``calls`` describes them.
 
         Raises:
-            ClientError: as ``trade_engine.client.errors`` draws it.
+            ClientError: as its module draws it.
         """
         return drive(call, self._retry, partial(self._try, call))
 
@@ -232,10 +232,10 @@ class AsyncClient(_Caller[httpx.AsyncClient]):
             call = call.after(page.next_cursor)
 
     async def carry_out(self, call: ApiCall[T]) -> T:
-        """Make a call of ``trade_engine.client.calls``.
+        """Make a call as ``calls`` describes them.
 
         Raises:
-            ClientError: as ``trade_engine.client.errors`` draws it.
+            ClientError: as its module draws it.
         """
         return await drive_async(call, self._retry, partial(self._try, call))
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import Final
 
-from trade_engine.client.messages import DepthMessage, PriceLevel
+from .messages import DepthMessage, PriceLevel
 
 _CHECKED_LEVELS: Final = 10
 

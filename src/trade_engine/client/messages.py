@@ -5,8 +5,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from trade_engine.client.errors import Problem
-from trade_engine.client.models import Balance, Candle, Interval, MarketTrade, Order, Ticker, Trade
+from .errors import Problem
+from .models import Balance, Candle, Interval, MarketTrade, Order, Ticker, Trade
 
 Channel = Literal["trades", "ticker", "candles", "book", "depth", "orders", "fills", "balances"]
 

@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
-from trade_engine.client.errors import Problem
+from .errors import Problem
 
 T = TypeVar("T")
 

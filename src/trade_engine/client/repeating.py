@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from trade_engine.client.calls import ApiCall, Effect
-from trade_engine.client.errors import (
+from .calls import ApiCall, Effect
+from .errors import (
     ApiError,
     ClientError,
     OutcomeUnknown,

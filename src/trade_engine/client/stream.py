@@ -23,16 +23,16 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from trade_engine.client import calls
-from trade_engine.client.calls import ApiCall, Effect, looks_like
-from trade_engine.client.credentials import Credentials
-from trade_engine.client.driving import drive_async
-from trade_engine.client.errors import ClientError, ProtocolError, RateLimited, TransportError, Unavailable, api_error
-from trade_engine.client.local_book import LocalBook, OutOfStep
-from trade_engine.client.messages import Channel, ChannelMessage, CommandAnswer, DepthMessage, decoder
-from trade_engine.client.models import Interval, Order, Placed, ServerTime
-from trade_engine.client.repeating import Answered, Lost, Reply, Retry, Try
-from trade_engine.client.values import Amount
+from . import calls
+from .calls import ApiCall, Effect, looks_like
+from .credentials import Credentials
+from .driving import drive_async
+from .errors import ClientError, ProtocolError, RateLimited, TransportError, Unavailable, api_error
+from .local_book import LocalBook, OutOfStep
+from .messages import Channel, ChannelMessage, CommandAnswer, DepthMessage, decoder
+from .models import Interval, Order, Placed, ServerTime
+from .repeating import Answered, Lost, Reply, Retry, Try
+from .values import Amount
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -74,14 +74,18 @@ def ladder(fair: int, inventory: int, terms: LadderTerms, free: Free | None = No
 
 
 def changes(live: Mapping[str, Quote], wanted: Iterable[Quote]) -> tuple[list[str], list[Quote]]:
-    """Which resting orders to end, and which quotes to place; what rests at a wanted price stays as it is.
+    """Which resting orders to end, and which quotes to place; what rests at a wanted price, and is no more, stays.
 
     Args:
         live: resting orders by id.
         wanted: the ladder.
     """
     missing = {(quote.side, quote.price): quote for quote in wanted}
-    stale = [
-        order_id for order_id, quote in live.items() if missing.pop((quote.side, quote.price), None) is None
-    ]  # fmt: skip
+    stale = []
+    for order_id, quote in live.items():
+        there = missing.get((quote.side, quote.price))
+        if there is None or quote.lots > there.lots:
+            stale.append(order_id)
+        else:
+            del missing[quote.side, quote.price]
     return stale, list(missing.values())

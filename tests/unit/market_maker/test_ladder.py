@@ -67,3 +67,7 @@ def test_what_rests_at_a_wanted_price_stays() -> None:
 def test_of_two_at_one_price_one_goes() -> None:
     live = {"a": Quote(BUY, 990, 4), "b": Quote(BUY, 990, 4)}
     assert changes(live, [Quote(BUY, 990, 4)]) == (["b"], [])
+
+
+def test_what_is_more_than_wanted_is_placed_anew() -> None:
+    assert changes({"a": Quote(BUY, 990, 4)}, [Quote(BUY, 990, 2)]) == (["a"], [Quote(BUY, 990, 2)])
