@@ -38,11 +38,15 @@ def _scripts() -> Path:
 
 
 class TestRabbit:
-    """A server on ports that stay the same over restarts; what it was told to keep stays, too."""
+    """A server on ports that stay the same over restarts; what it was told to keep stays, too.
+
+    Args:
+        counted: it shows its counters to Prometheus, at ``metrics_url``.
+    """
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, counted: bool = False) -> None:
         self._scripts = _scripts()
         self._epmd_binary = shutil.which("epmd")
         if self._epmd_binary is None:
@@ -50,10 +54,13 @@ class TestRabbit:
         self._folder = Path(tempfile.mkdtemp(prefix="te-rabbit-"))
         self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
-        (self._folder / "plugins").write_text("[].\n")
+        metrics_port = free_port()
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        (self._folder / "plugins").write_text("[rabbitmq_prometheus].\n" if counted else "[].\n")
         (self._folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\n"
             "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+            + (f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics_port}\n" if counted else "")
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -103,6 +110,14 @@ class TestRabbit:
         said = (self._folder / "output").read_text(errors="replace")[-800:]
         self.remove()
         raise RabbitMissing(f"rabbitmq-server did not start: {said}")
+
+    def control(self, *words: str) -> None:
+        """Have ``rabbitmqctl`` do something."""
+        subprocess.run(
+            [str(self._scripts / "rabbitmqctl"), "--quiet", *words],
+            env=self._environment() | {"RABBITMQ_CTL_ERL_ARGS": "-setcookie private"},
+            check=True, capture_output=True, timeout=_START_S,
+        )  # fmt: skip
 
     def kill(self) -> None:
         """End it at once, as a machine does that loses power."""
