@@ -305,6 +305,22 @@ async def test_what_may_be_repeated_is_repeated_and_a_reserve_is_not(
         await proxy.stop()
 
 
+async def test_an_audit_may_take_longer_than_a_call(
+    port: int, database_url: str, client_of: Callable[..., HttpWallet]
+) -> None:
+    """It reads the whole ledger: cut off, it would be asked for again, fail again, and open the breaker."""
+    client = client_of(port, timeout_s=0.3, retries=0)
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE wallet.balances IN ACCESS EXCLUSIVE MODE")
+        audit = asyncio.create_task(client.audit())
+        with pytest.raises(WalletTransportError):
+            await client.balances(new_id())
+        assert not audit.done()
+    assert await audit == []
+    await connection.close()
+
+
 async def test_the_breaker_opens_and_closes_over_http(port: int, client_of: Callable[..., HttpWallet]) -> None:
     proxy, clock = FaultProxy(port, 1), Clock()
     client = client_of(await proxy.start(), clock, breaker=BreakerSettings())
