@@ -117,9 +117,17 @@ def own_rabbit() -> Iterator[TestRabbit]:
     server.remove()
 
 
-def _rabbit() -> TestRabbit:
+@pytest.fixture
+def counting_rabbit() -> Iterator[TestRabbit]:
+    """A RabbitMQ that shows its counters; the test is skipped if there is none to be had, except in CI."""
+    server = _rabbit(counted=True)
+    yield server
+    server.remove()
+
+
+def _rabbit(*, counted: bool = False) -> TestRabbit:
     try:
-        server = TestRabbit()
+        server = TestRabbit(counted=counted)
         server.start()
     except RabbitMissing as error:
         if os.environ.get("CI") == "true":

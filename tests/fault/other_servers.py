@@ -110,12 +110,11 @@ def run_drill(
         other: the server beside the database.
         drill: given the database's url, a folder and the options.
         wrong: the figures that should be 0.
-        numbers: options and what they are by default; ``rate`` and ``seed`` each drill has.
+        numbers: options and what they are by default; each drill has ``rate``, requests a second, and ``seed``.
     """
     parser = argparse.ArgumentParser(description=about)
-    for name, default in numbers.items():
+    for name, default in ({"rate": 200.0} | numbers).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from trade_engine.bench.own_server import free_port
 OVERRIDE: Final = "TEST_RABBITMQ_URL"
 _PLACES: Final = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"), Path("/usr/local/sbin"))
 _START_S: Final = 90.0
+_METRICS: Final = "prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {}\n"
 
 
 class RabbitMissing(Exception):
@@ -44,11 +45,14 @@ class TestRabbit:
         deployed: a folder with ``rabbitmq.conf`` and ``enabled_plugins`` to start it with; a second file has ports and
             addresses.
         user: with ``password``, its first user.
+        counted: it shows its counters to Prometheus, at ``metrics_url``.
     """
 
     __test__ = False
 
-    def __init__(self, deployed: Path | None = None, user: str = "guest", password: str = "guest") -> None:
+    def __init__(
+        self, deployed: Path | None = None, user: str = "guest", password: str = "guest", *, counted: bool = False
+    ) -> None:
         self._scripts = _scripts()
         self._epmd_binary = shutil.which("epmd")
         if self._epmd_binary is None:
@@ -56,15 +60,17 @@ class TestRabbit:
         self._folder = Path(tempfile.mkdtemp(prefix="te-rabbit-"))
         self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
         self.management_port, self.metrics_port = free_port(), free_port()
+        self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.url = f"amqp://{user}:{password}@127.0.0.1:{self.port}/"
         self._account = {"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password}
         # Files are read in the order of their names, and the last word counts.
         (self._folder / "conf.d").mkdir()
         if deployed is None:
-            (self._folder / "enabled_plugins").write_text("[].\n")
+            (self._folder / "enabled_plugins").write_text("[rabbitmq_prometheus].\n" if counted else "[].\n")
             given = (
                 f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\n"
                 "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+                + (_METRICS.format(self.metrics_port) if counted else "")
             )
         else:
             shutil.copy(deployed / "enabled_plugins", self._folder)
@@ -72,7 +78,7 @@ class TestRabbit:
             given = (
                 f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
                 f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.management_port}\n"
-                f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self.metrics_port}\n"
+                + _METRICS.format(self.metrics_port)
             )
         (self._folder / "conf.d" / "90-here.conf").write_text(given)
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,6 +132,14 @@ class TestRabbit:
         said = (self._folder / "output").read_text(errors="replace")[-800:]
         self.remove()
         raise RabbitMissing(f"rabbitmq-server did not start: {said}")
+
+    def control(self, *words: str) -> None:
+        """Have ``rabbitmqctl`` do something."""
+        subprocess.run(
+            [str(self._scripts / "rabbitmqctl"), "--quiet", *words],
+            env=self._environment() | {"RABBITMQ_CTL_ERL_ARGS": "-setcookie private"},
+            check=True, capture_output=True, timeout=_START_S,
+        )  # fmt: skip
 
     def kill(self) -> None:
         """End it at once, as a machine does that loses power."""

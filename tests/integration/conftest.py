@@ -19,11 +19,6 @@ from trade_engine.config import Config, load_config
 POOLED = os.environ.get("TEST_PGBOUNCER") == "1"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """What these tests may be marked with."""
-    config.addinivalue_line("markers", "direct: is about a connection of its own, which a pooler shares")
-
-
 @pytest.fixture(autouse=True)
 def _through_a_pooler(request: pytest.FixtureRequest) -> None:
     if POOLED:

@@ -148,6 +148,14 @@ async def test_dead_rows_unused_indexes_and_the_report_that_counts_them(connecti
     assert report["days_of_partitions_ahead"]["status"] == "OK"
 
 
+async def warned_of(connection: asyncpg.Connection, metric: str) -> tuple[str, str]:
+    """What the daily report says of something, and whether it warns of it."""
+    (row,) = await connection.fetch(
+        "SELECT value, status FROM monitoring.generate_daily_performance_report() WHERE metric = $1", metric
+    )
+    return row["value"], row["status"]
+
+
 async def test_indexes_of_partitions_count_together(connection: asyncpg.Connection) -> None:
     usage = [row for row in await rows_of(connection, "index_usage") if row["table_name"] == "orders"]
     names = {row["index_name"] for row in usage}
@@ -165,6 +173,10 @@ async def test_slow_queries_are_those_of_pg_stat_statements(connection: asyncpg.
     assert "SELECT pg_sleep($1)" in slow
     assert slow["SELECT pg_sleep($1)"]["mean_ms"] >= 150
     assert not any("quick" in query for query in slow)
+    for count in range(1, 11):
+        assert await warned_of(connection, "slow_queries") == (str(count), "OK")
+        await connection.execute(f"SELECT pg_sleep(0.11){', 1' * count}")
+    assert await warned_of(connection, "slow_queries") == ("11", "WARNING")
     await connection.execute("DROP EXTENSION pg_stat_statements")
     assert await rows_of(connection, "slow_queries") == []
 

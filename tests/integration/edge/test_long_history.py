@@ -108,6 +108,7 @@ def named(indexes: set[str]) -> set[str]:
     return found
 
 
+@pytest.mark.direct
 async def test_a_page_of_orders_is_bounded_work(history: Pool) -> None:
     for limit in (1, 100):
         for filters, walks in FILTERS:
@@ -122,6 +123,7 @@ async def test_a_page_of_orders_is_bounded_work(history: Pool) -> None:
             assert statement.scan <= (SCAN_MAX if filtered or filters == {"statuses": ["PENDING"]} else limit + 1)
 
 
+@pytest.mark.direct
 async def test_a_prepared_statement_keeps_to_its_index(history: Pool) -> None:
     """After five calls the server plans once for all users, and the average one has next to no orders."""
     statement = orders_statement(ALICE, None, ["CANCELLED"], None, Range(), 100)
