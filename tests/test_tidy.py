@@ -47,7 +47,6 @@ RAW_CALLS: Final = {"now", "utcnow", "today", "urandom", "time_ns", "monotonic",
 
 #: What nothing in src/ uses, and why it stays.
 KEPT: Final = {
-    "EmbeddedPostgres.home": "where the server keeps its files, which tests look into",
     "Acceptor.wait_closed": "uvicorn ends what listens for it as it ends a server of asyncio",
     "Failpoints.disarm": "a drill ends what it began",
     "Book.orders_at": "what a book shows of itself, for the tests of both books",
