@@ -101,6 +101,7 @@ class TradeEngine:
         data_dir: the embedded database and secrets live here; must exist unless the database has a url.
         take_over: do not stand by for an engine that writes now.
         reread: reads the configuration again; without it a reload changes nothing.
+        clock: of an engine whose time a test has in its hand; the program never gives one.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class TradeEngine:
         *,
         take_over: bool = False,
         reread: Callable[[], Config] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.reloader = Reloader(config, reread or (lambda: config))
         self._take_over = take_over
@@ -122,7 +124,7 @@ class TradeEngine:
         kind: BookKind = config.matching.book
         self.book_kind = default_kind() if kind == "auto" else kind
         self.new_book: Callable[[int], Book] = lambda market_id: new_book(market_id, kind)
-        self.clock = Clock(jump_max_us=round(config.engine.clock_jump_max_s * 1_000_000))
+        self.clock = clock or Clock(jump_max_us=round(config.engine.clock_jump_max_s * 1_000_000))
         self.streams: StreamServer | None = None
         self.relay: Relay | None = None
         self._read_relay: Callable[[], Iterable[Reading]] = tuple

@@ -26,6 +26,7 @@ FIRST_ORDER: Final = GUIDES / "first-order.md"
 PYTHON_CLIENT: Final = GUIDES / "python-client.md"
 AUTHENTICATION: Final = GUIDES / "authentication.md"
 REST: Final = GUIDES / "rest.md"
+BACKTEST: Final = GUIDES / "backtest.md"
 
 _ADDRESS: Final = re.compile(r"(?:127\.0\.0\.1|localhost):8080")
 #: What a sample's output is held to: these fields and lines, as the document shows them.
@@ -235,6 +236,15 @@ async def python_client(demo: Demo) -> None:
     assert "PriceLevel(price=Decimal('499" in printed
 
 
+async def backtest(demo: Demo) -> None:
+    """The example prints what the guide says, everywhere."""
+    (line,) = blocks(BACKTEST, "sh")
+    (shown,) = blocks(BACKTEST, "text")
+    words = line.partition("#")[0].split()
+    assert words[0] == "python"
+    assert await demo.run(sys.executable, str(ROOT / words[1]), *words[2:]) == shown
+
+
 Sample = Callable[[Demo], Awaitable[None]]
 #: In the order in which they are read.
 SAMPLES: Final[dict[str, Sample]] = {
@@ -246,6 +256,7 @@ SAMPLES: Final[dict[str, Sample]] = {
     "rest.md, curl": rest,
     "authentication.md, signing": authentication,
     "python-client.md": python_client,
+    "backtest.md": backtest,
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -110,8 +111,10 @@ async def test_the_book_once_and_live(venue: Venue) -> None:
 
 
 async def test_the_book_on_a_terminal(venue: Venue) -> None:
-    trader = await venue.trader(USDT="1000")
+    trader, other = await venue.trader(USDT="1000"), await venue.trader(T01="10")
     await trader.order("T01/USDT", "BUY", "2", "10.00")
+    await other.order("T01/USDT", "SELL", "0.5", "10.00")
+    await other.order("T01/USDT", "SELL", "3", "10.05")
     terminal, screen = os.openpty()
     try:
         assert await Shell(venue).on_terminal(screen, "book", "T01/USDT", "--updates", "1") == 0
@@ -120,7 +123,11 @@ async def test_the_book_on_a_terminal(venue: Venue) -> None:
         os.close(terminal)
         os.close(screen)
     assert "T01/USDT" in shown
-    assert "10.00" in shown
+    assert "(old" not in shown
+    assert "spread 0.05 (0.500 %)" in shown
+    assert "last 10.00, 0.5 sold, " in shown
+    # The longest bar is that of the largest quantity, the other half of it.
+    assert re.findall("█+", shown)[-2:] == ["█" * 6, "█" * 12]
 
 
 async def test_errors_are_one_line_with_a_code(venue: Venue) -> None:

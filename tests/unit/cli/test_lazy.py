@@ -55,6 +55,15 @@ def test_the_list_says_what_each_command_says_of_itself(command: LazyCommand) ->
     assert loaded.get_short_help_str(1_000) == command.summary == main.commands[command.name].get_short_help_str(1_000)
 
 
+@pytest.mark.parametrize(
+    ("words", "found"), [("trade-engine mak", "make-market"), ("trade-engine order can", "cancel")]
+)
+def test_shells_complete_commands_and_what_is_below_them(words: str, found: str) -> None:
+    env = {"_TRADE_ENGINE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    completed = CliRunner().invoke(main, prog_name="trade-engine", env=env, complete_var="_TRADE_ENGINE_COMPLETE")
+    assert completed.output == f"plain,{found}\n"
+
+
 def test_what_is_no_command_is_no_command() -> None:
     with pytest.raises(TypeError, match="is no command"):
         LazyCommand("x", "trade_engine.cli.lazy:LazyGroup", "").load()
