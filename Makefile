@@ -102,8 +102,9 @@ deploy-check: install-dev ## Check every file in deploy/ with its own program, a
 image-check: install ## Build the container image without Docker, run it and trade in it (root; Debian: buildah, mmdebstrap)
 	@$(BIN)/python scripts/check_image.py
 
-conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story
-	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run
+CLIENTS ?=
+conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story (CLIENTS=)
+	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run $(CLIENTS)
 
 docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
 	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
