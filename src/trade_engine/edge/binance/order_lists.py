@@ -24,13 +24,13 @@ from trade_engine.storage.pair_queries import pair_named, pairs_between, pairs_o
 _PARTS: Final = "Type ClientOrderId IcebergQty Price StopPrice TimeInForce TrailingDelta PegPriceType"
 _REPORTS: Final = ("RESULT", "ACK", "FULL")
 _LEG_TYPES: Final = ("STOP_LOSS", "STOP_LOSS_LIMIT", "LIMIT_MAKER", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
-_COMMON: Final = "symbol listClientOrderId side quantity newOrderRespType selfTradePreventionMode"
+_COMMON: Final = "symbol! listClientOrderId side! quantity! newOrderRespType selfTradePreventionMode"
 #: Of the two ways to place a pair.
 OCO_PARAMETERS: Final = f"{_COMMON} " + " ".join(
-    f"{leg}{part}" for leg in ("above", "below") for part in _PARTS.split()
+    f"{leg}{part}{'!' if part == 'Type' else ''}" for leg in ("above", "below") for part in _PARTS.split()
 )
 OLD_OCO_PARAMETERS: Final = (
-    f"{_COMMON} limitClientOrderId price limitIcebergQty trailingDelta stopPrice"
+    f"{_COMMON} limitClientOrderId price! limitIcebergQty trailingDelta stopPrice!"
     " stopClientOrderId stopLimitPrice stopIcebergQty stopLimitTimeInForce"
 )
 _NO_LIST: Final = (-2018, "Order list does not exist.")
@@ -110,7 +110,7 @@ def _as_legs(given: Mapping[str, str]) -> dict[str, str]:
         "stopPrice": f"{stop}StopPrice", "stopLimitPrice": f"{stop}Price", "stopIcebergQty": f"{stop}IcebergQty",
         "stopLimitTimeInForce": f"{stop}TimeInForce", "trailingDelta": f"{stop}TrailingDelta",
     }  # fmt: skip
-    kept = {name: value for name, value in given.items() if name in _COMMON.split()}
+    kept = {name: value for name, value in given.items() if name in _COMMON.replace("!", "").split()}
     kept |= {parts[name]: value for name, value in given.items() if name in parts}
     kept |= {f"{limit}Type": "LIMIT_MAKER", f"{stop}Type": "STOP_LOSS"}
     if "stopLimitPrice" in given:
