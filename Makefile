@@ -109,8 +109,9 @@ stops: install-dev ## Stop an engine at 500 orders/s, upgrade others under load,
 image-check: install ## Build the container image without Docker, run it and trade in it (root; Debian: buildah, mmdebstrap)
 	@$(BIN)/python scripts/check_image.py
 
-conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story
-	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run
+CLIENTS ?=
+conformance: install-dev ## Unmodified clients of Binance trade on a live engine, every client with every story (CLIENTS=)
+	@PYTHONPATH=.:src $(BIN)/python -m tests.conformance.run $(CLIENTS)
 
 docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
 	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples

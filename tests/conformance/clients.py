@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.conformance.stories import STORIES
-from tests.conformance.stream_stories import STREAM_STORIES
+from tests.conformance.stream_stories import LIST_STORIES, STREAM_STORIES
+from trade_engine.edge.auth.public_keys import ED25519, RSA
+from trade_engine.storage.api_keys import HMAC
 
 HERE: Final = Path(__file__).resolve().parent
 VENVS: Final = HERE.parent.parent / "build" / "conformance"
@@ -19,7 +21,8 @@ _STORY_S: Final = 120.0
 
 ORDERS: Final = "orders"
 STREAMS: Final = "streams"
-TOLD: Final = {ORDERS: STORIES, STREAMS: STREAM_STORIES}
+LISTS: Final = "lists"
+TOLD: Final = {ORDERS: STORIES, STREAMS: STREAM_STORIES, LISTS: LIST_STORIES}
 
 
 class Client(NamedTuple):
@@ -29,8 +32,10 @@ class Client(NamedTuple):
     #: As its package index has it; each package has a venv, because two install a module of one name.
     package: str
     version: str
-    #: Which stories it tells: of orders, of streams, or both.
+    #: Which stories it tells: of orders, of streams, of order lists on streams.
     tells: tuple[str, ...] = (ORDERS,)
+    #: What its keys are.
+    algorithm: str = HMAC
 
     @property
     def venv(self) -> Path:
@@ -50,8 +55,10 @@ CLIENTS: Final = (
     Client("python_binance", "python-binance", "1.0.37"),
     Client("python_binance_async", "python-binance", "1.0.37"),
     Client("ccxt_pro", "ccxt", "4.5.90", (ORDERS, STREAMS)),
-    Client("python_binance_ws", "python-binance", "1.0.37", (ORDERS, STREAMS)),
-    Client("binance_connector_ws", "binance-connector", "3.13.0", (STREAMS,)),
+    Client("python_binance_ws", "python-binance", "1.0.37", (ORDERS, STREAMS, LISTS)),
+    Client("binance_connector_ws", "binance-connector", "3.13.0", (STREAMS, LISTS)),
+    Client("binance_connector_ed25519", "binance-connector", "3.13.0", algorithm=ED25519),
+    Client("python_binance_rsa", "python-binance", "1.0.37", algorithm=RSA),
 )
 
 

@@ -20,7 +20,8 @@ def main() -> None:
     # What a client prints is not an answer.
     sys.stdout = sys.stderr
     adapter = importlib.import_module(f"adapters.{sys.argv[1]}")
-    told = importlib.import_module("stories").STORIES | importlib.import_module("stream_stories").STREAM_STORIES
+    streams = importlib.import_module("stream_stories")
+    told = importlib.import_module("stories").STORIES | streams.STREAM_STORIES | streams.LIST_STORIES
     for line in sys.stdin:
         cell = json.loads(line)
         failure = None

@@ -10,6 +10,8 @@ from decimal import Decimal as D  # noqa: N817 - they are all over the page
 from typing import Any
 
 STREAM_STORIES: dict[str, Callable[[Any, Any], None]] = {}
+#: Those of order lists: not every client shows them.
+LIST_STORIES: dict[str, Callable[[Any, Any], None]] = {}
 
 
 def story(tell: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -207,3 +209,20 @@ def stream_of_balances(me: Any, other: Any) -> None:
         feed.until(lambda _: held(me.quote) == (D("99899.9"), D("100.1")))
         other.limit("SELL", "1", "100")
         feed.until(lambda _: held(me.quote) == (D("99899.95"), D(0)) and held(me.base) == (D(1), D(0)))
+
+
+def stream_of_order_lists(me: Any, other: Any) -> None:
+    """A pair begins and ends, once each: by its fill, and by its cancel."""
+    with opened(other.watch_lists()) as feed:
+        first = other.oco("SELL", "1", limit="110", stop="90", stop_limit="89")
+        me.limit("BUY", "0.4", "110")
+        me.limit("BUY", "0.6", "110")
+        feed.until(lambda heard: (first, "ALL_DONE", 2) in heard)
+        second = other.oco("SELL", "1", limit="110", stop="90", stop_limit="89")
+        other.cancel_oco(second)
+        feed.until(lambda heard: (second, "ALL_DONE", 2) in heard)
+        wanted = [(number, status, 2) for number in (first, second) for status in ("EXECUTING", "ALL_DONE")]
+        assert feed.events == wanted, feed.events
+
+
+LIST_STORIES[stream_of_order_lists.__name__] = stream_of_order_lists

@@ -50,5 +50,5 @@ def test_story(client: Client, story: str, live: LiveVenue, drivers: dict[str, D
     if isinstance(driver, str):
         assert not ALL, driver
         pytest.skip(driver)
-    failure = driver.tell(live.cell(story))
+    failure = driver.tell(live.cell(story, client.algorithm))
     assert failure is None, failure

@@ -12,6 +12,18 @@ _CONFIG: Final = Path(__file__).parent / "schemathesis.toml"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
+class Face(NamedTuple):
+    """Which REST API is fuzzed: where its description is, what is told of the venue, and where a login goes."""
+
+    described: str
+    hooks: str
+    login: str
+
+
+NATIVE: Final = Face("/openapi.json", "tests.fuzz.hooks", "Authorization: Bearer ")
+BINANCE: Final = Face("/api/v3/openapi.json", "tests.fuzz.binance_hooks", "X-MBX-APIKEY: ")
+
+
 class Outcome(NamedTuple):
     """What a run did: its number of requests, whether it found nothing, its own words, and what was answered."""
 
@@ -41,6 +53,7 @@ async def fuzz(
     examples: int,
     seed: int | None = None,
     description: Path | None = None,
+    face: Face = NATIVE,
 ) -> Outcome:
     """Send every route's requests, well-formed and not, ``examples`` a route and phase at most.
 
@@ -50,14 +63,15 @@ async def fuzz(
     for old in (report, answers):
         old.unlink(missing_ok=True)
     chance = ("--generation-deterministic",) if seed is None else ("--seed", str(seed))
+    login = face.login + token.partition(" ")[0]
     command = (
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run",
-        str(description or f"{url}/openapi.json"), "--url", url, "--header", f"Authorization: Bearer {token}",
+        str(description or f"{url}{face.described}"), "--url", url, "--header", login,
         "--max-examples", str(examples), *chance, "--no-color", "--continue-on-failure", "--request-timeout", "20",
         "--report", "json", "--report-json-path", str(report), *options,
     )  # fmt: skip
     environment = os.environ | {
-        "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
+        "SCHEMATHESIS_HOOKS": face.hooks,
         "PYTHONPATH": os.pathsep.join(("src", ".")),
         "FUZZ_ANSWERS": str(answers),
         "FUZZ_URL": url,

@@ -8,7 +8,7 @@ from binance.websocket.spot.websocket_stream import SpotWebsocketStreamClient
 
 from adapters import binance_connector
 from adapters.background import Feed
-from adapters.events import STREAMS, Stitched, balances, execution, shown
+from adapters.events import STREAMS, Stitched, balances, execution, list_status, shown
 
 
 class Account(binance_connector.Account):
@@ -78,3 +78,6 @@ class Account(binance_connector.Account):
 
     def watch_balances(self) -> Feed:
         return self._user("outboundAccountPosition", balances)
+
+    def watch_lists(self) -> Feed:
+        return self._user("listStatus", list_status)

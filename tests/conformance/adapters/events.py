@@ -39,6 +39,11 @@ def balances(event: dict[str, Any]) -> dict[str, tuple[Decimal, Decimal]]:
     return {row["a"]: (Decimal(row["f"]), Decimal(row["l"])) for row in event["B"]}
 
 
+def list_status(event: dict[str, Any]) -> tuple[str, str, int]:
+    """An order list: its number, where it is, and how many orders it has."""
+    return str(event["g"]), event["L"], len(event["O"])
+
+
 class Stitched:
     """A book kept from a snapshot and diffs, as the documentation says."""
 

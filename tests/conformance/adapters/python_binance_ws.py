@@ -10,7 +10,7 @@ from binance.exceptions import BinanceAPIException
 from binance.ws.depthcache import DepthCacheManager
 
 from adapters.background import Feed, do, feed_of
-from adapters.events import STREAMS, balances, execution, shown
+from adapters.events import STREAMS, balances, execution, list_status, shown
 from adapters.python_binance import NAMES, PATHS
 from adapters.raw import RawAccount
 from adapters.shared import levels
@@ -129,3 +129,6 @@ class Account(RawAccount):
 
     def watch_balances(self) -> Feed:
         return self._user("outboundAccountPosition", balances)
+
+    def watch_lists(self) -> Feed:
+        return self._user("listStatus", list_status)

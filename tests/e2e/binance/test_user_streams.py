@@ -10,9 +10,12 @@ from websockets.exceptions import InvalidStatus
 
 from tests.e2e.binance.conftest import Face, Key, refusal
 from tests.e2e.binance.socket import Socket, socket
+from tests.e2e.binance.test_order_lists import LEGS, LIST
 from tests.e2e.binance.test_streams import port
 from trade_engine.domain.scale import parse_units
 from trade_engine.edge.auth import listen_keys
+from trade_engine.edge.binance.ws.face import BinanceFace
+from trade_engine.edge.views import BalanceView
 
 PATH = "/api/v3/userDataStream"
 
@@ -112,6 +115,42 @@ async def test_stops_makers_and_self_trades(face: Face) -> None:
         assert ("W" in stop[0], "W" in stop[1]) == (False, True)
 
 
+async def test_order_lists_begin_and_end(face: Face) -> None:
+    symbol, joined = face.market()
+    me, other = await face.rich(symbol.split("/", maxsplit=1)[0], "10"), await face.key(USDT="10000")
+    limit = {"symbol": joined, "timeInForce": "GTC"}
+    names = {"listClientOrderId": "pair", "aboveClientOrderId": "up", "belowClientOrderId": "down"}
+    async with (
+        socket(port(face), f"/ws/{await listen_key(me)}") as link,
+        socket(port(face), f"/ws/{await listen_key(other)}") as theirs,
+    ):
+        placed = await me.good("POST", f"{LIST}/oco", symbol=joined, **LEGS, **names)
+        begun = await link.event("listStatus")
+        assert {name: value for name, value in begun.items() if name not in "ET"} == {
+            "e": "listStatus", "s": joined, "g": placed["orderListId"], "c": "OCO", "l": "EXEC_STARTED",
+            "L": "EXECUTING", "r": "NONE", "C": "pair",
+            "O": [{"s": row["symbol"], "i": row["orderId"], "c": row["clientOrderId"]} for row in placed["orders"]],
+        }  # fmt: skip
+        await other.order("BUY", "LIMIT", quantity="0.4", price="110", **limit)
+        await link.event("executionReport", 4)
+        await other.order("BUY", "LIMIT", quantity="0.6", price="110", **limit)
+        ended = await link.event("listStatus", 2)
+        assert ended | {"E": 0, "T": 0} == begun | {"E": 0, "T": 0, "l": "ALL_DONE", "L": "ALL_DONE"}
+        reports = link.events("executionReport")
+        assert [(e["c"], e["x"], e["X"]) for e in reports[2:]] == [
+            ("up", "TRADE", "PARTIALLY_FILLED"), ("down", "EXPIRED", "EXPIRED"), ("up", "TRADE", "FILLED"),
+        ]  # fmt: skip
+        assert {e["g"] for e in reports} == {placed["orderListId"]}
+        again = await me.good("POST", f"{LIST}/oco", symbol=joined, **LEGS)
+        await me.good("DELETE", LIST, symbol=joined, orderListId=again["orderListId"])
+        await link.event("listStatus", 4)
+        assert [(e["g"], e["L"]) for e in link.events("listStatus")[2:]] == [
+            (again["orderListId"], "EXECUTING"), (again["orderListId"], "ALL_DONE"),
+        ]  # fmt: skip
+        assert [e["g"] for e in theirs.events("executionReport")] == [-1] * 4
+        assert theirs.events("listStatus") == []
+
+
 async def test_balances_and_what_moves_them_beside_trades(face: Face) -> None:
     symbol, joined = face.market()
     base = symbol.split("/", maxsplit=1)[0]
@@ -125,7 +164,6 @@ async def test_balances_and_what_moves_them_beside_trades(face: Face) -> None:
         return found
 
     async with socket(port(face), f"/ws/{await listen_key(me)}") as link:
-        await asyncio.sleep(0.3)
         await me.order("BUY", "LIMIT", quantity="1", price="100", **limit)
         await link.until(lambda: held(link).get("USDT") == (D("899.9"), D("100.1")))
         await other.order("SELL", "LIMIT", quantity="1", price="100", **limit)
@@ -139,6 +177,25 @@ async def test_balances_and_what_moves_them_beside_trades(face: Face) -> None:
         assert (event["a"], event["d"]) == ("USDT", "25.50000000")
         assert held(link)["USDT"] == (D("925.45"), D(0))
         assert len(link.events("balanceUpdate")) == 1
+
+
+async def test_an_order_before_the_first_look_at_balances_is_told(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, joined = face.market()
+    me = await face.key(USDT="1000")
+    [theirs] = [one for one in face.venue.running.streams._faces if isinstance(one, BinanceFace)]
+    real, may_look = theirs.users._balances, asyncio.Event()
+
+    async def late(user_id: str) -> list[BalanceView]:
+        await may_look.wait()
+        return await real(user_id)
+
+    monkeypatch.setattr(theirs.users, "_balances", late)
+    async with socket(port(face), f"/ws/{await listen_key(me)}") as link:
+        await me.order("BUY", "LIMIT", symbol=joined, timeInForce="GTC", quantity="1", price="100")
+        await link.event("executionReport")
+        may_look.set()
+        event = await link.event("outboundAccountPosition")
+        assert event["B"] == [{"a": "USDT", "f": "899.90000000", "l": "100.10000000"}]
 
 
 async def test_listen_keys_live_an_hour_and_only_read(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

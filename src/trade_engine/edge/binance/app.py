@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from trade_engine.edge.binance.envelope import BinanceEnvelope
 from trade_engine.edge.binance.given import read_parameters
 from trade_engine.edge.binance.logins import SignedLogins
+from trade_engine.edge.binance.openapi.document import described_at
 from trade_engine.edge.binance.routes import BINANCE_ROUTES
 from trade_engine.edge.rest.app import with_origins
 from trade_engine.edge.rest.router import Router
@@ -23,5 +24,6 @@ def create_binance_app(services: Services) -> ASGIApp:
     """The face over an engine."""
     settings = services.settings
     envelope = BinanceEnvelope(settings.limits, settings.retry_after_s)
-    router = Router(services, BINANCE_ROUTES, SignedLogins(services.callers), envelope, read_parameters)
+    routes = (*BINANCE_ROUTES, described_at(BINANCE_ROUTES))
+    router = Router(services, routes, SignedLogins(services.callers), envelope, read_parameters)
     return with_origins(router, settings, _CORS_IN, _CORS_OUT)

@@ -43,7 +43,7 @@ _KINDS: Final = {
 }
 #: Parameters of a new order, those included that are known only to be refused with their own words.
 PLACE_PARAMETERS: Final = (
-    "symbol side type timeInForce quantity quoteOrderQty price newClientOrderId stopPrice icebergQty"
+    "symbol! side! type! timeInForce quantity quoteOrderQty price newClientOrderId stopPrice icebergQty"
     " newOrderRespType selfTradePreventionMode trailingDelta pegPriceType pegOffsetValue pegOffsetType"
 )
 

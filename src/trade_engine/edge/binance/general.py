@@ -7,7 +7,7 @@ from trade_engine.domain.enums import MarketState, SelfTradePrevention
 from trade_engine.domain.market import Market
 from trade_engine.domain.scale import MAX_UNITS, UNIT
 from trade_engine.edge.binance.envelope import ORDERS_S, order_limit
-from trade_engine.edge.binance.given import joined, market_of, markets_of
+from trade_engine.edge.binance.given import choice, joined, market_of, markets_of
 from trade_engine.edge.binance.numbers import fixed
 from trade_engine.edge.binance.refusals import Numbered, combination
 from trade_engine.edge.rest.call import Answer, Call
@@ -55,8 +55,10 @@ async def exchange_info(call: Call) -> Answer:
         raise combination("symbol", "symbols", "permissions")
     if asked is None:
         asked = list(call.services.reader.markets.values()) if _has_spot(given.get("permissions")) else []
-    if given.get("symbolStatus") is not None:
-        asked = [market for market in asked if _STATUSES[market.state] == given["symbolStatus"]]
+    choice(given, "showPermissionSets", ("true", "false"))
+    if "symbolStatus" in given:
+        state = choice(given, "symbolStatus", tuple(_STATUSES.values()))
+        asked = [market for market in asked if _STATUSES[market.state] == state]
     return Answer(
         {
             "timezone": "UTC",

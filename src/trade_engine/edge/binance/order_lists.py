@@ -24,13 +24,13 @@ from trade_engine.storage.pair_queries import pair_named, pairs_between, pairs_o
 _PARTS: Final = "Type ClientOrderId IcebergQty Price StopPrice TimeInForce TrailingDelta PegPriceType"
 _REPORTS: Final = ("RESULT", "ACK", "FULL")
 _LEG_TYPES: Final = ("STOP_LOSS", "STOP_LOSS_LIMIT", "LIMIT_MAKER", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
-_COMMON: Final = "symbol listClientOrderId side quantity newOrderRespType selfTradePreventionMode"
+_COMMON: Final = "symbol! listClientOrderId side! quantity! newOrderRespType selfTradePreventionMode"
 #: Of the two ways to place a pair.
 OCO_PARAMETERS: Final = f"{_COMMON} " + " ".join(
-    f"{leg}{part}" for leg in ("above", "below") for part in _PARTS.split()
+    f"{leg}{part}{'!' if part == 'Type' else ''}" for leg in ("above", "below") for part in _PARTS.split()
 )
 OLD_OCO_PARAMETERS: Final = (
-    f"{_COMMON} limitClientOrderId price limitIcebergQty trailingDelta stopPrice"
+    f"{_COMMON} limitClientOrderId price! limitIcebergQty trailingDelta stopPrice!"
     " stopClientOrderId stopLimitPrice stopIcebergQty stopLimitTimeInForce"
 )
 _NO_LIST: Final = (-2018, "Order list does not exist.")
@@ -110,7 +110,7 @@ def _as_legs(given: Mapping[str, str]) -> dict[str, str]:
         "stopPrice": f"{stop}StopPrice", "stopLimitPrice": f"{stop}Price", "stopIcebergQty": f"{stop}IcebergQty",
         "stopLimitTimeInForce": f"{stop}TimeInForce", "trailingDelta": f"{stop}TrailingDelta",
     }  # fmt: skip
-    kept = {name: value for name, value in given.items() if name in _COMMON.split()}
+    kept = {name: value for name, value in given.items() if name in _COMMON.replace("!", "").split()}
     kept |= {parts[name]: value for name, value in given.items() if name in parts}
     kept |= {f"{limit}Type": "LIMIT_MAKER", f"{stop}Type": "STOP_LOSS"}
     if "stopLimitPrice" in given:
@@ -123,7 +123,7 @@ async def get(call: Call) -> Answer:
     pair = await _named(call, "origClientOrderId")
     if pair is None:
         raise Numbered(*_NO_LIST)
-    return Answer((await _show_all(call, [pair]))[0])
+    return Answer((await _show_all(call.services, [pair]))[0])
 
 
 async def cancel(call: Call) -> Answer:
@@ -162,14 +162,13 @@ async def list_all(call: Call) -> Answer:
     found = await pairs_between(
         call.services.queries, call.user_id, least=least, start_us=start_us or 1, end_us=end, limit=limit
     )
-    return Answer(await _show_all(call, found))
+    return Answer(await _show_all(call.services, found))
 
 
 async def list_open(call: Call) -> Answer:
     """List open pairs, oldest first."""
     numbers = sorted({order.pair_number for order in await list_live(call, None) if order.pair_number})
-    pairs = await pairs_of_numbers(call.services.queries, call.user_id, numbers)
-    shown = await _show_all(call, pairs)
+    shown = await lists_of_numbers(call.services, call.user_id, numbers)
     return Answer([row for row in shown if row["listOrderStatus"] == "EXECUTING"])
 
 
@@ -187,13 +186,22 @@ async def _named(call: Call, parameter: str) -> OrderPair | None:
     return found
 
 
-async def _show_all(call: Call, pairs: Sequence[OrderPair]) -> list[dict[str, Any]]:
+async def lists_of_numbers(services: Services, user_id: str, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """A user's pairs by their numbers, oldest first.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE.
+    """
+    return await _show_all(services, await pairs_of_numbers(services.queries, user_id, numbers))
+
+
+async def _show_all(services: Services, pairs: Sequence[OrderPair]) -> list[dict[str, Any]]:
     ids = [leg for pair in pairs for leg in (pair.first_order_id, pair.second_order_id)]
-    orders = {order.order_id: order for order in await call.services.queries.orders_of_ids(ids)} if ids else {}
+    orders = {order.order_id: order for order in await services.queries.orders_of_ids(ids)} if ids else {}
     shown = []
     for pair in pairs:
         legs = [orders[leg] for leg in (pair.first_order_id, pair.second_order_id) if leg in orders]
-        shown.append(show_list(pair, legs, call.services.markets.numbered(pair.market_id)))
+        shown.append(show_list(pair, legs, services.markets.numbered(pair.market_id)))
     return shown
 
 
@@ -202,9 +210,10 @@ def _in_order(legs: Sequence[Order]) -> list[Order]:
     return sorted(legs, key=lambda leg: (not leg.stop_price, leg.sequence))
 
 
-def show_list(pair: OrderPair, legs: Sequence[Order], market: Market) -> dict[str, Any]:
-    """A pair with the names of its legs, which may be archived."""
-    is_open = any(leg.status.is_open for leg in legs)
+def show_list(pair: OrderPair, legs: Sequence[Order], market: Market, *, is_open: bool | None = None) -> dict[str, Any]:
+    """A pair with the names of its legs, which may be archived; open if one of them is, if that is not said."""
+    if is_open is None:
+        is_open = any(leg.status.is_open for leg in legs)
     return {
         "orderListId": pair.pair_number,
         "contingencyType": "OCO",

@@ -9,6 +9,49 @@ from typing import Any, Final, NamedTuple
 
 from trade_engine.domain.errors import EngineError, InvalidRequest, NotFound, Refused, Unavailable
 
+#: Every number that an answer over REST may have, and what it means.
+NUMBERS: Final = {
+    -1000: "A fault of the server.",
+    -1001: "Something that is needed does not answer; nothing was done.",
+    -1003: "Too many requests, or too much weight.",
+    -1007: "Nobody knows whether it was done.",
+    -1008: "Overloaded; nothing was done.",
+    -1013: "A filter of the market, which the text names.",
+    -1014: "What was asked for does not go together.",
+    -1015: "Too many orders.",
+    -1020: "There is no such path or method.",
+    -1021: "The timestamp is too old or ahead.",
+    -1022: "The signature is wrong, or was used.",
+    -1100: "Illegal characters in a parameter.",
+    -1101: "Too many parameters, or one comes twice.",
+    -1102: "A parameter is missing or malformed.",
+    -1104: "A parameter is unknown.",
+    -1105: "A parameter is empty.",
+    -1106: "A parameter is not wanted here.",
+    -1108: "A parameter is too large.",
+    -1111: "Too many decimals.",
+    -1115: "There is no such timeInForce.",
+    -1116: "There is no such order type.",
+    -1117: "There is no such side.",
+    -1120: "There is no such interval.",
+    -1121: "There is no such market.",
+    -1125: "There is no such listen key.",
+    -1127: "The time ends before it begins.",
+    -1128: "These parameters exclude each other.",
+    -1130: "A parameter has a value that it cannot have.",
+    -1131: "The receive window is too long.",
+    -1151: "A market is there twice.",
+    -2010: "The order was refused; the text says why.",
+    -2011: "There is no such order to cancel, or it may not be.",
+    -2013: "There is no such order.",
+    -2014: "The API key is none.",
+    -2015: "There is no such API key, or it may not do this.",
+    -2018: "There is no such order list.",
+    -2021: "Cancel-replace: one was done, the other not.",
+    -2022: "Cancel-replace: nothing was done.",
+    -2038: "The order is not amended.",
+}
+
 
 class Shown(NamedTuple):
     """What a client sees of a refusal."""

@@ -19,10 +19,10 @@ from trade_engine.edge.rest.call import Answer, Call
 from trade_engine.sequencer.ports import Amendment
 
 REPLACE_PARAMETERS: Final = (
-    f"{PLACE_PARAMETERS} cancelReplaceMode cancelNewClientOrderId cancelOrigClientOrderId cancelOrderId"
+    f"{PLACE_PARAMETERS} cancelReplaceMode! cancelNewClientOrderId cancelOrigClientOrderId cancelOrderId"
     " cancelRestrictions orderRateLimitExceededMode"
 )
-AMEND_PARAMETERS: Final = "symbol orderId origClientOrderId newClientOrderId newQty"
+AMEND_PARAMETERS: Final = "symbol! orderId origClientOrderId newClientOrderId newQty!"
 _MODES: Final = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
 #: What a cancel frees is there after so long, at the latest, or is not waited for any more.
 _FREED_WITHIN_S: Final = 1.0

@@ -5,23 +5,17 @@ later, so that a burst is one message.  Each subscription counts its own message
 may have been missed.
 """
 
-import asyncio
-import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-import structlog
-
-from trade_engine.domain.errors import EngineError
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Order, Trade
 from trade_engine.edge.settings import StreamSettings
 from trade_engine.edge.views import BalanceView, show_order, show_own_trade
 from trade_engine.edge.ws.hub import Reader
 from trade_engine.edge.ws.messages import encode, text_frame
-
-log = structlog.get_logger(__name__)
+from trade_engine.edge.ws.moved import MovedUsers
 
 ORDERS: Final = "orders"
 FILLS: Final = "fills"
@@ -67,10 +61,10 @@ class Accounts:
     ) -> None:
         self._market = market
         self._balances = balances
-        self._settings = settings
         self._accounts: dict[str, UserConnections] = {}
-        self._moved: set[str] = set()
-        self._wake = asyncio.Event()
+        self._moved = MovedUsers(self._tell_balances, self._readers_of_balances, settings)
+        #: To be kept running: tells changed balances.
+        self.run = self._moved.run
         self.stream = uuid.uuid4().hex
 
     # ---- what happened
@@ -98,7 +92,9 @@ class Accounts:
             account = self._accounts.get(user_id)
             if account is not None and account.readers[BALANCES]:
                 self._moved.add(user_id)
-                self._wake.set()
+
+    def _readers_of_balances(self) -> list[str]:
+        return [user_id for user_id, account in self._accounts.items() if account.readers[BALANCES]]
 
     def restart(self) -> list[tuple[Reader, str]]:
         """Begin a new stream, because something may have been missed; who needs a new snapshot of which channel."""
@@ -166,30 +162,6 @@ class Accounts:
         subscription.sequence += 1
         head = f'{{"type":"{channel}","stream":"{self.stream}","sequence":{subscription.sequence},'
         reader.send(text_frame(head.encode() + rest + b"}"))
-
-    async def run(self) -> None:
-        """Tell changed balances, until cancelled; all subscribed users' are looked at now and then.
-
-        Money also moves outside this process: a deposit by the command line shows at the next look.
-        """
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._settings.balances_every_s)
-            if not self._moved:
-                self.moved(list(self._accounts))
-            self._wake.clear()
-            moved, self._moved = self._moved, set()
-            try:
-                for user_id in sorted(moved):
-                    await self._tell_balances(user_id)
-                    moved.discard(user_id)
-            except EngineError as error:
-                log.warning("balances_not_told", reason=error.code)
-                self._moved |= moved
-            except Exception:
-                log.exception("balances_not_told")
-                self._moved |= moved
-            await asyncio.sleep(self._settings.balances_pause_ms / 1000)
 
     async def _tell_balances(self, user_id: str) -> None:
         rows = await self._balances(user_id)

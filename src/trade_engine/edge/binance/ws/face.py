@@ -3,6 +3,7 @@
 At bare ``/ws``, where our own API is, too, the first message decides: ``method`` is this face's, ``op`` is ours.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import SplitResult, parse_qs
@@ -10,6 +11,7 @@ from urllib.parse import SplitResult, parse_qs
 import msgspec
 
 from trade_engine.domain.errors import EngineError
+from trade_engine.edge.binance.order_lists import lists_of_numbers
 from trade_engine.edge.binance.refusals import Numbered, show
 from trade_engine.edge.binance.ws.api_session import ApiSession
 from trade_engine.edge.binance.ws.market_session import MarketSession, require_known
@@ -85,7 +87,12 @@ class BinanceFace:
         services = server.services
         MarketStreams(server.hub, services.reader, server.settings)
         #: To be kept running.
-        self.users = UserStreams(services.markets.numbered, services.balances.of, server.settings)
+        self.users = UserStreams(
+            services.markets.numbered,
+            services.balances.of,
+            functools.partial(lists_of_numbers, services),
+            server.settings,
+        )
 
     def takes(self, path: str) -> bool:
         """Whether it has something at this path."""
