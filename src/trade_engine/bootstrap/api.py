@@ -26,6 +26,8 @@ from trade_engine.storage.types import Pool
 
 #: The metrics have places of their own: whoever takes all of the API's takes none of those that watch it.
 OF_METRICS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(10, 50))
+#: And so has server.admin_port, for operators.
+OF_OPERATORS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(200, 200))
 
 #: An address may send so many times what its rate limits let through: what is refused costs, too.
 _AHEAD: Final = 2
@@ -90,6 +92,7 @@ def api_settings(config: Config) -> ApiSettings:
         cors_origins=tuple(server.cors_origins),
         echo_route=server.echo_route,
         binance=server.binance,
+        pages=config.pages.enabled,
         any_asset=config.wallet.any_asset,
         limits=limit_settings(config),
         queries_at_once=config.rate_limit.queries_at_once,

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from trade_engine.bootstrap.api import (
     OF_METRICS,
+    OF_OPERATORS,
     api_settings,
     beside,
     beside_prefixes,
@@ -45,7 +46,8 @@ from trade_engine.edge.backoffice import BackOffice
 from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
 from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.limits import RateLimits
-from trade_engine.edge.rest.app import create_app
+from trade_engine.edge.pages.routes import page_routes
+from trade_engine.edge.rest.app import create_app, create_operators_app
 from trade_engine.edge.rest.entrance import Entrance
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
@@ -331,7 +333,11 @@ class TradeEngine:
         cache = make_market_cache(self.config, self.engine.reader, services.queries, self.pool, epoch, now_us)
         self.market_cache = keep_market_cache(cache, self.engine.publisher, self._run, self._stack)
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
-        self.app = create_app(services)
+        pages, split = self.config.pages, self.config.server.admin_port is not None
+        console = page_routes(trading=False, console=pages.console)
+        shown = page_routes(trading=pages.enabled, console=pages.console and not split)
+        self.app = create_app(services, shown, operators=not split)
+        self._entrance.operators = create_operators_app(services, console)
         if services.settings.binance:
             self.app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), self.app)
         self._run("cancel timers", services.cancel_timers.keep_running)
@@ -356,6 +362,9 @@ class TradeEngine:
         places = Connections(connection_settings(self.config))
         self.api = self._serve(self._entrance, "http_port", options.http_port, places)
         self.websocket = self._serve(self._entrance, "websocket_port", options.websocket_port, places)
+        if options.admin_port is not None:
+            app, places = self._entrance.for_operators, Connections(OF_OPERATORS)
+            self.administration = self._serve(app, "admin_port", options.admin_port, places)
         if self.config.monitoring.prometheus_enabled:
             self._run("loop lag", self.metrics.watch_loop)
             self.scraped = self._serve(

@@ -391,7 +391,7 @@ ROUTES: Final = (
     ),
     Route(
         "system_welcome", "system",
-        "GET", "/", system.welcome, OPEN, PUBLIC, answer=system.WelcomeView, plain=True,
+        "GET", "/", system.welcome, OPEN, PUBLIC, answer=system.WelcomeView, also=(303,), plain=True,
     ),
     Route(
         "system_live", "system",

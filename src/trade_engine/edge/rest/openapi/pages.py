@@ -4,16 +4,15 @@ The page needs nothing from elsewhere, and its policy forbids it to ask.
 """
 
 import asyncio
-import gzip
-import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from trade_engine.edge.rest.call import Answer, Call
 from trade_engine.edge.rest.openapi.document import document
 from trade_engine.edge.rest.route import OPEN, Route
+from trade_engine.edge.rest.static import StaticFile, answer_with, static_file
 from trade_engine.edge.settings import PUBLIC
 
 _ASSETS: Final = Path(__file__).parent / "assets"
@@ -32,59 +31,21 @@ _FILES: Final = {
     "/docs/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
 }
 _DESCRIPTION: Final = "/openapi.json"
-#: Smaller pages are not worth compressing.
-_COMPRESSED_FROM: Final = 1_000
-
-
-class StaticPage(NamedTuple):
-    """A page's bytes, the same ones compressed if that is worth it, and its headers."""
-
-    content: bytes
-    compressed: bytes | None
-    tag: str
-    headers: tuple[tuple[bytes, bytes], ...]
 
 
 async def show(call: Call) -> Answer:
     """Show a page of the API's description."""
     # In a thread, for the first time takes long.
-    page = await asyncio.to_thread(_page, call.request.url.path)
-    known = call.request.headers.get("if-none-match", "")
-    if page.tag in known or known.strip() == "*":
-        return Answer(b"", 304, page.headers, page=True)
-    if page.compressed is not None and _takes_gzip(call.request.headers.get("accept-encoding", "")):
-        return Answer(page.compressed, 200, (*page.headers, (b"content-encoding", b"gzip")), page=True)
-    return Answer(page.content, 200, page.headers, page=True)
+    return answer_with(await asyncio.to_thread(_page, call.request.url.path), call)
 
 
 #: Beside the API's own routes, which they describe, and limited and logged like these.
 PAGES: Final = tuple(Route(f"page {path}", "", "GET", path, show, OPEN, PUBLIC) for path in (_DESCRIPTION, *_FILES))
 
 
-def _takes_gzip(accepted: str) -> bool:
-    for part in accepted.lower().split(","):
-        coding, _, weight = part.replace(" ", "").partition(";q=")
-        if coding == "gzip":
-            return weight.strip("0.") != "" or not weight
-    return False
-
-
 @cache
-def _page(path: str) -> StaticPage:
+def _page(path: str) -> StaticFile:
     if path == _DESCRIPTION:
-        content, kind = json.dumps(document(), separators=(",", ":")).encode(), "application/json"
-    else:
-        name, kind = _FILES[path]
-        content = (_ASSETS / name).read_bytes()
-    packed = len(content) >= _COMPRESSED_FROM
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    # Always asked for again, and then answered with 304: a new version of the server shows at once.
-    headers = (
-        (b"content-type", kind.encode()),
-        # Weak: it is the same, compressed or not.
-        (b"etag", b"W/" + tag.encode()),
-        (b"vary", b"accept-encoding"),
-        (b"cache-control", b"public, no-cache"),
-        (b"content-security-policy", _POLICY.encode()),
-    )
-    return StaticPage(content, gzip.compress(content, 6, mtime=0) if packed else None, tag, headers)
+        return static_file(json.dumps(document(), separators=(",", ":")).encode(), "application/json", _POLICY)
+    name, kind = _FILES[path]
+    return static_file((_ASSETS / name).read_bytes(), kind, _POLICY)
