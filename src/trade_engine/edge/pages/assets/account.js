@@ -111,6 +111,11 @@ export class AccountView {
     fillTable(byId("fills"), rows, "No fills yet.");
   }
 
+  /** Whether a fill that is shown waits for its settlement. */
+  get hasPending() {
+    return this.fills.some((fill) => fill.settlement_status === "PENDING");
+  }
+
   takeBalances(message) {
     if (message.snapshot) this.balances = new Map();
     for (const row of message.data) this.balances.set(row.asset, row);

@@ -48,12 +48,21 @@ function showConnection(isLive, heardAt) {
 function take(message) {
   if (message.type === "orders") account.takeOrders(message);
   else if (message.type === "fills") account.takeFills(message.data instanceof Array ? message.data : [message.data]);
-  else if (message.type === "balances") account.takeBalances(message);
+  else if (message.type === "balances") takeBalances(message);
   else if (message.symbol !== market?.symbol) return;
   else if (message.type === "depth") showBook(message.data);
   else if (message.type === "trades") tape.add(message.data, message.snapshot);
   else if (message.type === "candles") candles.take(message.data);
   else if (message.type === "ticker") showTicker(message.data);
+}
+
+/** Settlement moves money, and then fills are settled, which their channel does not tell. */
+function takeBalances(message) {
+  account.takeBalances(message);
+  if (account.hasPending) {
+    clearTimeout(takeBalances.timer);
+    takeBalances.timer = setTimeout(readFills, 300);
+  }
 }
 
 // ---- markets
