@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from trade_engine.edge.auth.tokens import ADMIN
 from trade_engine.edge.rest.call import Answer, Call
 from trade_engine.edge.rest.route import OPEN, Route
 from trade_engine.edge.rest.static import StaticFile, answer_with, static_file
-from trade_engine.edge.settings import PUBLIC
+from trade_engine.edge.settings import PUBLIC, QUERIES
 
 _ASSETS: Final = Path(__file__).parent / "assets"
 #: No script or style but these files, nothing from elsewhere, no frames, and no text that becomes HTML.
@@ -37,7 +38,10 @@ def page_routes(*, trading: bool, console: bool) -> tuple[Route, ...]:
         pages["/console"] = "console.html"
     names = [path.name for path in sorted(_ASSETS.iterdir()) if path.suffix in _KINDS and path.suffix != ".html"]
     files = {f"/pages/{name}": name for name in names if console or not name.startswith(_CONSOLE)}
-    return tuple(Route(f"page {path}", "", "GET", path, _show, OPEN, PUBLIC) for path in (*pages, *files))
+    shown = [Route(f"page {path}", "", "GET", path, _show, OPEN, PUBLIC) for path in (*pages, *files)]
+    if console:
+        shown.append(Route("page metrics", "", "GET", "/console/metrics", _metrics, ADMIN, QUERIES))
+    return tuple(shown)
 
 
 async def _show(call: Call) -> Answer:
@@ -46,6 +50,14 @@ async def _show(call: Call) -> Answer:
     name = path.removeprefix("/pages/") if path.startswith("/pages/") else f"{path.removeprefix('/')}.html"
     # In a thread, for the first time takes long.
     return answer_with(await asyncio.to_thread(_file, name), call)
+
+
+async def _metrics(call: Call) -> Answer:
+    """Show the metrics to an operator, whose page makes rates of them."""
+    content = call.services.backoffice.metrics()
+    return Answer(
+        content, 200, ((b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")), page=True
+    )
 
 
 @cache

@@ -54,6 +54,8 @@ OPERATION_IDS = {
     "POST /api/v1/admin/dead-letters/{id}/retry": "admin_retry_dead_letter",
     "POST /api/v1/admin/dead-letters/{id}/resolve": "admin_resolve_dead_letter",
     "GET /api/v1/admin/reconciliation": "admin_last_reconciliation",
+    "GET /api/v1/admin/verification": "admin_last_verification",
+    "POST /api/v1/admin/verification": "admin_start_verification",
     "POST /api/v1/admin/reconciliation": "admin_reconcile",
     "GET /api/v1/admin/markets": "markets_admin_admin_markets",
     "POST /api/v1/admin/markets": "markets_admin_list_market",
