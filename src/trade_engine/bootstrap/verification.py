@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -65,7 +65,7 @@ class Verifications:
                 report = await self._verify()
         except (OSError, TimeoutError, ValueError) as error:
             log.error("verification_failed", reason=str(error))
-            found = {"failure": str(error) or "it took too long"}
+            found: dict[str, Any] = {"failure": str(error) or "it took too long"}
         else:
             found = {
                 "ok": report.ok, "journal_batches": report.journal_batches, "journal_head": report.journal_head,

@@ -54,10 +54,8 @@ async def _show(call: Call) -> Answer:
 
 async def _metrics(call: Call) -> Answer:
     """Show the metrics to an operator, whose page makes rates of them."""
-    content = call.services.backoffice.metrics()
-    return Answer(
-        content, 200, ((b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")), page=True
-    )
+    headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store"))
+    return Answer(call.services.backoffice.metrics(), 200, headers, page=True)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Routes for operators (role admin): dead letters, reconciliation, verification.  What changes something is audited, with why."""
+"""Routes for operators (role admin): dead letters, reconciliation, verification.  Changes are audited, with why."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from trade_engine.edge.backoffice import Verified
 from trade_engine.edge.bodies import decode
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.shapes import Amount, Asset, Id, ReasonText, Time
-from trade_engine.edge.times import show_time, show_time_or_none
+from trade_engine.edge.times import show_time
 from trade_engine.settlement.dead_letters import DeadLetter, audit
 from trade_engine.settlement.reconciler import Reconciliation
 from trade_engine.wallet.port import WalletUnavailable
@@ -175,7 +175,7 @@ async def start_verification(call: Call) -> Answer:
 def _verification(run: Verified) -> VerificationView:
     return VerificationView(
         started_at=show_time(run.started_us),
-        ended_at=show_time_or_none(run.ended_us),
+        ended_at=None if run.ended_us is None else show_time(run.ended_us),
         running=run.running,
         ok=run.ok,
         journal_batches=run.journal_batches,
