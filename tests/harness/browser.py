@@ -17,7 +17,13 @@ _FLAGS: Final = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-_SERVERS: Final = ("ERR_CONNECTION", "with a status of 400", "with a status of 503", "Error during WebSocket handshake")
+_SERVERS: Final = (
+    "ERR_CONNECTION",
+    "with a status of 400",
+    "with a status of 403",
+    "with a status of 503",
+    "Error during WebSocket handshake",
+)
 _AXE: Final = Path(sys.prefix) / "node" / "node_modules" / "axe-core" / "axe.min.js"
 #: Longer than anything here takes on a machine that is busy.
 BOUND_S: Final = 20.0
