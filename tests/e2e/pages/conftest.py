@@ -89,9 +89,10 @@ async def log_in(watched: Watched, token: str) -> None:
 async def picture(watched: Watched, folder: str, name: str) -> None:
     """Keep a picture for the guides, if they are to be made anew."""
     if SHOOT:
-        place = ROOT / "docs" / folder / "images" / f"{name}.jpg"
+        place = ROOT / "docs" / folder / "images" / f"{name}.png"
         place.parent.mkdir(exist_ok=True)
-        await watched.page.screenshot(path=place, type="jpeg", quality=72)
+        await watched.page.evaluate("scrollTo(0, 0)")
+        await watched.page.screenshot(path=place)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

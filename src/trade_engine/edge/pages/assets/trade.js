@@ -188,7 +188,7 @@ async function logIn(login) {
   dialog.show(true);
   form.setAccount(true, new Map());
   for (const channel of ["orders", "fills", "balances"]) connection.have(channel, { terms: { channel }, isPrivate: true });
-  await readFills();
+  readFills();
 }
 
 async function readFills() {
