@@ -4,7 +4,6 @@ import json
 import uuid
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from tests.e2e.pages.conftest import Venue, full, picture
@@ -32,21 +31,7 @@ async def because(watched: Watched, reason: str) -> None:
     await watched.until("() => !document.querySelector('#change').open")
 
 
-async def test_operators_have_a_port_of_their_own(venue: Venue) -> None:
-    """With it, neither the console nor the operators' routes answer anywhere else, and no trader's there."""
-    token = {"Authorization": f"Bearer {venue.token(str(uuid.uuid4()), ADMIN)}"}
-    async with httpx.AsyncClient() as http:
-        for path in ("/console", "/console/metrics", "/pages/console.js", "/api/v1/admin/engine"):
-            public = await http.get(venue.url + path, headers=token)
-            apart = await http.get(venue.console_url + path, headers=token)
-            assert (public.status_code, apart.status_code) == (404, 200), path
-        for path in ("/trade", "/api/v1/orders", "/api/v1/balances"):
-            assert (await http.get(venue.console_url + path, headers=token)).status_code == 404, path
-        for path in ("/console/metrics", "/api/v1/admin/engine"):
-            assert (await http.get(venue.console_url + path)).status_code == 401, path
-        assert (await http.get(f"{venue.console_url}/health/ready")).status_code == 200
-
-
+@full
 async def test_an_operator_halts_changes_fees_and_is_written_down(venue: Venue) -> None:
     user = await venue.trader(**FUNDS)
     placed = await venue.order(user, "BUY", "29000.00", client_order_id=HOSTILE)

@@ -219,7 +219,8 @@ def test_summaries_are_short_and_say_what_to_do(route: Route) -> None:
     operation = operation_of(route)
     summary = operation["summary"]
     verbs = (
-        "Place", "Cancel", "Change", "Look up", "List", "Make", "Revoke", "Retry", "Give up on", "Reconcile", "Verify", "Halt",
+        "Place", "Cancel", "Change", "Look up", "List", "Make", "Revoke", "Retry", "Give up on", "Reconcile",
+        "Verify", "Halt",
         "Resume", "Set", "Ask", "Register", "Pause", "Rotate", "Remove", "Replay", "Credit", "Debit", "Correct",
     )  # fmt: skip
     assert re.match(rf"({'|'.join(verbs)}) ", summary), summary
