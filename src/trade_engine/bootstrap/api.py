@@ -16,7 +16,11 @@ from trade_engine.edge.auth.authenticator import Authenticator
 from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.keysets import KeySetFile, KeySetUrl
 from trade_engine.edge.auth.tokens import TokenVerifier
+from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
+from trade_engine.edge.pages.routes import page_routes
+from trade_engine.edge.rest.app import create_app, create_operators_app
 from trade_engine.edge.rest.system import PROBES
+from trade_engine.edge.services import Services
 from trade_engine.edge.settings import ApiSettings, LimitSettings, RateLimit, TokenSettings, VerificationKey
 from trade_engine.http.connections import ConnectionSettings, Pace
 from trade_engine.http.settings import ServerSettings
@@ -26,6 +30,8 @@ from trade_engine.storage.types import Pool
 
 #: The metrics have places of their own: whoever takes all of the API's takes none of those that watch it.
 OF_METRICS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(10, 50))
+#: And so has server.admin_port, for operators.
+OF_OPERATORS: Final = ConnectionSettings(connections=200, address_connections=50, address_messages=Pace(200, 200))
 
 #: An address may send so many times what its rate limits let through: what is refused costs, too.
 _AHEAD: Final = 2
@@ -90,6 +96,7 @@ def api_settings(config: Config) -> ApiSettings:
         cors_origins=tuple(server.cors_origins),
         echo_route=server.echo_route,
         binance=server.binance,
+        pages=config.pages.enabled,
         any_asset=config.wallet.any_asset,
         limits=limit_settings(config),
         queries_at_once=config.rate_limit.queries_at_once,
@@ -142,6 +149,16 @@ def beside_prefixes(prefixes: tuple[str, ...], first: ASGIApp, rest: ASGIApp) ->
             await rest(scope, receive, send)
 
     return app
+
+
+def make_apps(config: Config, services: Services) -> tuple[ASGIApp, ASGIApp]:
+    """What everybody is answered by, and what is at the operators' port, if they have one of their own."""
+    pages, apart = config.pages, config.server.admin_port is not None
+    shown = page_routes(trading=pages.enabled, console=pages.console and not apart)
+    app = create_app(services, shown, operators=not apart)
+    if services.settings.binance:
+        app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), app)
+    return app, create_operators_app(services, page_routes(trading=False, console=pages.console))
 
 
 def connection_settings(config: Config) -> ConnectionSettings:

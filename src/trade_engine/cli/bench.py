@@ -14,6 +14,7 @@ from trade_engine.bench.latency import measure_latency
 from trade_engine.bench.machine import machine
 from trade_engine.bench.orders import measure_orders
 from trade_engine.bench.own_server import running_process, running_server
+from trade_engine.bench.pages import FROM_ONE_ADDRESS, measure_pages
 from trade_engine.bench.relay import measure_relay
 from trade_engine.bench.settlement import run_settlement_benchmark
 from trade_engine.cli.options import config_option, configure, explained, json_option
@@ -43,17 +44,29 @@ def core_command(messages: int, seed: int, *, as_json: bool) -> None:
 @click.option("--users", default=200, show_default=True, type=click.IntRange(2, 10_000))
 @click.option("--seed", default=7, show_default=True, help="Seed of the flow.")
 @click.option("--face", type=click.Choice(("native", "binance")), default="native", show_default=True)
-@click.option("--pairs", default=5, show_default=True, type=click.IntRange(1, 100), help="Of both faces in turn.")
+@click.option("--pages", default=0, show_default=True, type=click.IntRange(0, 200), help="People at the trading page.")
+@click.option("--pairs", default=5, show_default=True, type=click.IntRange(1, 100), help="Of both in turn.")
 @json_option
 def orders_command(
-    seconds: float, connections: int, users: int, seed: int, face: str, pairs: int, *, as_json: bool
+    seconds: float, connections: int, users: int, seed: int, face: str, pages: int, pairs: int, *, as_json: bool
 ) -> None:
-    """Durable orders over HTTP, against a server of its own in a temporary folder; another face beside our own."""
+    """Durable orders over HTTP, against a server of its own in a temporary folder.
+
+    With --face binance in turns with another face, with --pages in turns with people at the trading page.
+    """
+    if pages and (face != "native" or pages > users):
+        raise click.UsageError("--pages goes with our own face, and with as many --users at least")
     with explained(), tempfile.TemporaryDirectory(prefix="trade-engine-bench-") as folder:
         data_dir = Path(folder) / "data"
         if face == "binance":
             with running_server(data_dir, **UNWEIGHED) as port, progress(f"{pairs} pairs of {seconds:g} s"):
                 figures = uvloop.run(measure_faces(data_dir, port, seconds, connections, users, seed, pairs))
+            load = f"{connections} connections, {users} users, seed {seed}, {pairs} pairs of {seconds:g} s each"
+            show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
+            return
+        if pages:
+            with running_process(data_dir, **FROM_ONE_ADDRESS) as server, progress(f"{pairs} pairs of {seconds:g} s"):
+                figures = uvloop.run(measure_pages(data_dir, server, seconds, connections, users, seed, pairs, pages))
             load = f"{connections} connections, {users} users, seed {seed}, {pairs} pairs of {seconds:g} s each"
             show(figures | {"load": load, "machine": machine(), "command": command_line()}, as_json=as_json)
             return

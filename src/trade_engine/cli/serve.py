@@ -218,6 +218,14 @@ def _exit_if_it_had_to_end(supervisor: Supervisor) -> None:
         fail(supervisor.reason, supervisor.status)
 
 
+def _console(engine: TradeEngine, host: str) -> list[str]:
+    """Where operators are shown, if they are."""
+    if not engine.config.pages.console:
+        return []
+    server = engine.api if engine.config.server.admin_port is None else engine.administration
+    return [f"  console     http://{host}:{server.port}/console"]
+
+
 def _welcome(engine: TradeEngine, demo: Demo | None) -> str:
     host = engine.config.server.host
     base = f"http://{host}:{engine.api.port}"
@@ -226,6 +234,8 @@ def _welcome(engine: TradeEngine, demo: Demo | None) -> str:
         f"  Trade Engine is up; matching core: {engine.book_kind}, {len(engine.markets)} markets",
         f"  REST API    {base}/api/v1",
         f"  WebSocket   ws://{host}:{engine.websocket.port}/ws",
+        *([f"  page        {base}/trade"] if engine.config.pages.enabled else []),
+        *_console(engine, host),
         f"  reference   {base}/docs",
         f"  health      {base}/health/ready",
         *(

@@ -30,6 +30,10 @@ class ServerSection(Section, frozen=True, kw_only=True):
     http_port: Annotated[Port, Meta(description="REST API; 0 picks a free port")] = 8080
     websocket_port: Annotated[Port, Meta(description="WebSocket (also at http_port); 0 picks a free port")] = 8081
     metrics_port: Annotated[Port, Meta(description="GET /metrics for Prometheus; 0 picks a free port")] = 9090
+    admin_port: Annotated[
+        Port | None,
+        Meta(description="/api/v1/admin and the console only here; 0 picks a free one; default: http_port"),
+    ] = None
     shutdown_timeout_s: Annotated[Seconds, Meta(description="how long a stop may take in all")] = 30
     drain_s: Annotated[
         float,
@@ -337,6 +341,13 @@ class MonitoringSection(Section, frozen=True, kw_only=True):
     trace_ratio: Annotated[float, Meta(ge=0, le=1, description="share of requests that is traced")] = 0.01
 
 
+class PagesSection(Section, frozen=True, kw_only=True):
+    """pages: what browsers are shown."""
+
+    enabled: Annotated[bool, Meta(description="the page to trade on, at /trade")] = True
+    console: Annotated[bool, Meta(description="the operator's console, at /console")] = False
+
+
 class LoggingSection(Section, frozen=True, kw_only=True):
     """logging: structured lines on standard error."""
 
@@ -369,6 +380,7 @@ class Config(Section, frozen=True, kw_only=True):
     settlement: SettlementSection = SettlementSection()
     auth: AuthSection = AuthSection()
     rate_limit: RateLimitSection = RateLimitSection()
+    pages: PagesSection = PagesSection()
     logging: LoggingSection = LoggingSection()
     monitoring: MonitoringSection = MonitoringSection()
 

@@ -61,6 +61,7 @@ CODES: Final[dict[str, Meaning]] = {
     "UNKNOWN_COMMAND": Meaning(400, "WebSocket: op is not a known one"),
     "UNKNOWN_CHANNEL": Meaning(400, "WebSocket: the channel is not a known one"),
     "INVALID_LEVELS": Meaning(400, "WebSocket: levels is not 5, 10, 20, 50 or 0"),
+    "INVALID_PAUSE": Meaning(400, "WebSocket: pause_ms is not 100, 1000 or 0, or the channel has none"),
     "INVALID_CURSOR": Meaning(400, "the cursor is not one that this API gave out"),
     "INVALID_ORDER_ID": Meaning(400, "the order id is not a UUID"),
     "INVALID_SYMBOL": Meaning(400, "there is no such market"),

@@ -62,6 +62,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Requests of a user, or without one of an address, that read the database and are under way.
     queries_at_once: int = 4
     public_at_once: int = 16
+    #: There is a page to trade on.
+    pages: bool = False
     #: Serves the face that clients of Binance know.
     binance: bool = True
     #: What that face says of its limits; rates of 0 are not spoken of.

@@ -176,11 +176,15 @@ class Metrics:
 
     # ---- what is told
 
+    def shown(self) -> bytes:
+        """All of them, as Prometheus takes them."""
+        return generate_latest(self.registry)
+
     def app(self) -> ASGIApp:
         """``GET /metrics`` as an application."""
 
         async def show(_: Request) -> Response:
-            return Response(generate_latest(self.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+            return Response(self.shown(), headers={"content-type": CONTENT_TYPE_LATEST})
 
         return Starlette(routes=[Route("/metrics", show)])
 

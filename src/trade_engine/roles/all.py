@@ -20,10 +20,11 @@ from starlette.types import ASGIApp
 
 from trade_engine.bootstrap.api import (
     OF_METRICS,
+    OF_OPERATORS,
     api_settings,
     beside,
-    beside_prefixes,
     connection_settings,
+    make_apps,
     server_settings,
     start_access_log,
     start_authenticator,
@@ -36,16 +37,15 @@ from trade_engine.bootstrap.redis import keep_market_cache, make_market_cache, r
 from trade_engine.bootstrap.reload import Reloadable, Reloader, session_end_us
 from trade_engine.bootstrap.stopping import Farewell
 from trade_engine.bootstrap.tracing import start_traces, timed_by
+from trade_engine.bootstrap.verification import Asked, Verifications
 from trade_engine.bootstrap.wallet import make_wallet
 from trade_engine.bootstrap.webhooks import webhook_store
 from trade_engine.cache.market_cache import MarketCache
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
-from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
 from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.limits import RateLimits
-from trade_engine.edge.rest.app import create_app
 from trade_engine.edge.rest.entrance import Entrance
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
@@ -311,6 +311,8 @@ class TradeEngine:
         access = start_access_log(self.config, self._stack)
         self.limits = limits = await start_limits(self.config, self._stack)
         webhooks = webhook_store(self.config, self.pool, self.data_dir)
+        asked = Asked(self.tenure.url, self.config.wallet.mode == "in_process")
+        verifier = Verifications(asked, self.supervisor, self.clock.unbroken_us)
         self.services = services = Services(
             self.engine.trading,
             self.engine.reader,
@@ -321,7 +323,15 @@ class TradeEngine:
             limits,
             api_settings(self.config),
             lambda user_id: pending_proceeds(self._history_pool, user_id),
-            BackOffice(self.pool, self.dead_letters, self.reconciler, self.reloader.reload, webhooks),
+            BackOffice(
+                self.pool,
+                self.dead_letters,
+                self.reconciler,
+                self.reloader.reload,
+                webhooks,
+                verifier,
+                self.metrics.shown,
+            ),
             self.probe.condition,
             self.metrics,
             authenticator,
@@ -333,9 +343,7 @@ class TradeEngine:
         cache = make_market_cache(self.config, self.engine.reader, services.queries, self.pool, epoch, now_us)
         self.market_cache = keep_market_cache(cache, self.engine.publisher, self._run, self._stack)
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
-        self.app = create_app(services)
-        if services.settings.binance:
-            self.app = beside_prefixes(BINANCE_PATHS, create_binance_app(services), self.app)
+        self.app, self._entrance.operators = make_apps(self.config, services)
         self._run("cancel timers", services.cancel_timers.keep_running)
         self.streams = await self._start_streams(services)
         self.engine.publisher.add("streams", self.streams)
@@ -358,6 +366,9 @@ class TradeEngine:
         places = Connections(connection_settings(self.config))
         self.api = self._serve(self._entrance, "http_port", options.http_port, places)
         self.websocket = self._serve(self._entrance, "websocket_port", options.websocket_port, places)
+        if options.admin_port is not None:
+            app, places = self._entrance.for_operators, Connections(OF_OPERATORS)
+            self.administration = self._serve(app, "admin_port", options.admin_port, places)
         if self.config.monitoring.prometheus_enabled:
             self._run("loop lag", self.metrics.watch_loop)
             self.scraped = self._serve(

@@ -58,6 +58,8 @@ async def test_what_is_no_json_ten_times_in_a_row(start: Start) -> None:
         ('{"op":"subscribe","channel":"weather","symbol":"T01/USDT"}', "subscribe", {"UNKNOWN_CHANNEL"}),
         ('{"op":"subscribe","channel":"depth","symbol":"NO/NO"}', "subscribe", {"INVALID_SYMBOL"}),
         ('{"op":"subscribe","channel":"depth","symbol":"T01/USDT","levels":7}', "subscribe", {"INVALID_LEVELS"}),
+        ('{"op":"subscribe","channel":"depth","symbol":"T01/USDT","pause_ms":7}', "subscribe", {"INVALID_PAUSE"}),
+        ('{"op":"subscribe","channel":"ticker","symbol":"T01/USDT","pause_ms":100}', "subscribe", {"INVALID_PAUSE"}),
         (
             '{"op":"subscribe","channel":"candles","symbol":"T01/USDT","interval":"2m"}',
             "subscribe",

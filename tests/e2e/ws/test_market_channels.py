@@ -261,3 +261,20 @@ async def test_a_reader_that_sees_what_is_wrong_says_so_and_leaves_no_socket(
         with pytest.raises(AssertionError):
             await opened[0].ask("ping")
         assert opened[0].link.transport.get_extra_info("socket").fileno() == -1
+
+
+async def test_a_reader_who_wants_fewer_updates_misses_nothing(start: Start) -> None:
+    """With ``pause_ms`` what happens meanwhile is merged; in the end both readers have the same."""
+    async with start(websocket__flush_ms=0) as venue, contextlib.AsyncExitStack() as stack:
+        symbol = venue.market()
+        trader = await rich(venue, symbol)
+        fast, slow = [await stack.enter_async_context(client(venue.running.websocket.port)) for _ in range(2)]
+        assert (await fast.do("subscribe", channel="depth", symbol=symbol))["symbol"] == symbol
+        shown = await slow.do("subscribe", channel="depth", symbol=symbol, pause_ms=1000)
+        assert shown == {"channel": "depth", "symbol": symbol, "pause_ms": 1000}
+        for number in range(30):
+            await trader.order(symbol, "BUY", "1", f"{100 + number}.00")
+        await agrees(venue, fast, symbol)
+        await agrees(venue, slow, symbol)
+        assert fast.books[symbol].updates > 2 * slow.books[symbol].updates
+        assert slow.books[symbol].updates >= 1

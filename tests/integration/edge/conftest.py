@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.harness.engine import PLENTY, MemoryVenue, memory_venue
+from trade_engine.bootstrap.verification import Asked, Verifications
 from trade_engine.domain.orders import Order
 from trade_engine.domain.scale import UNIT
 from trade_engine.edge.auth.tokens import TokenVerifier, issue_token
@@ -132,6 +133,8 @@ def start(pool: asyncpg.Pool) -> Start:
                 Reconciler(pool, wallet, lambda: 0),
                 reload,
                 WebhookStore(pool, lambda: [bytes(32)]),
+                Verifications(Asked("", ledger=False), venue.supervisor, lambda: 0),
+                lambda: b"",
             )
             counted = LocalLimits(limits) if isinstance(limits, LimitSettings) else limits
             probe = DatabaseProbe(pool)

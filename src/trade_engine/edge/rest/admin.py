@@ -1,10 +1,11 @@
-"""Routes for operators (role admin): dead letters and reconciliation.  What changes something is audited, with why."""
+"""Routes for operators (role admin): dead letters, reconciliation, verification.  Changes are audited, with why."""
 
 from typing import Literal
 
 import msgspec
 
 from trade_engine.domain.errors import InvalidRequest, Unavailable
+from trade_engine.edge.backoffice import Verified
 from trade_engine.edge.bodies import decode
 from trade_engine.edge.rest.call import Answer, Call, whole_number
 from trade_engine.edge.shapes import Amount, Asset, Id, ReasonText, Time
@@ -72,6 +73,19 @@ class ReconciliationView(msgspec.Struct):
     released: list[str]
 
 
+class VerificationView(msgspec.Struct):
+    """A verification under way, or what came of it; ``ok`` is null and ``failure`` says why, if nothing did."""
+
+    started_at: Time
+    ended_at: Time | None
+    running: bool
+    ok: bool | None
+    journal_batches: int
+    journal_head: str
+    differences: list[str]
+    failure: str | None
+
+
 _reason_decoder = msgspec.json.Decoder(ReasonBody)
 _reconcile_decoder = msgspec.json.Decoder(ReconcileBody)
 
@@ -136,6 +150,39 @@ async def reconcile(call: Call) -> Answer:
         return Answer(_reconciliation(await office.reconciler.run(repair=body.repair)))
     except WalletUnavailable as error:
         raise Unavailable("WALLET_UNAVAILABLE", "the wallet does not answer") from error
+
+
+async def last_verification(call: Call) -> Answer:
+    """Look up the latest verification.
+
+    The one under way, or the latest since the engine started; null before the first.
+    """
+    last = call.services.backoffice.verifier.last
+    return Answer(None if last is None else _verification(last))
+
+
+async def start_verification(call: Call) -> Answer:
+    """Verify the database.
+
+    Begins what `trade-engine verify` does, in a process of its own beside the engine, unless one is under way; the
+    outcome is told by GET.  Audited.
+    """
+    body = decode(_reason_decoder, call.body)
+    await audit(call.services.backoffice.pool, call.user_id, "verify", "database", body.reason, "asked for")
+    return Answer(_verification(call.services.backoffice.verifier.start()))
+
+
+def _verification(run: Verified) -> VerificationView:
+    return VerificationView(
+        started_at=show_time(run.started_us),
+        ended_at=None if run.ended_us is None else show_time(run.ended_us),
+        running=run.running,
+        ok=run.ok,
+        journal_batches=run.journal_batches,
+        journal_head=run.journal_head,
+        differences=run.differences,
+        failure=run.failure,
+    )
 
 
 def _number(text: str, field: str) -> int:

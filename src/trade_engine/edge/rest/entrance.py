@@ -19,10 +19,14 @@ _UNKNOWN: Final = "not known yet"
 
 
 class Entrance:
-    """The application of all ports; ``app`` is what it leads to, once there is one."""
+    """The application of all ports; ``app`` is what it leads to, once there is one.
+
+    ``operators`` is what the operators' port leads to as long as ``app`` is there.
+    """
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
+        self.operators: ASGIApp | None = None
         self._why = "starting"
 
     def show(self, why: str) -> None:
@@ -42,6 +46,10 @@ class Entrance:
             await self._notice(scope, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1013})
+
+    async def for_operators(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request at the operators' port (ASGI)."""
+        await (self if self.app is None or self.operators is None else self.operators)(scope, receive, send)
 
     async def _notice(self, scope: Scope, send: Send) -> None:
         status, content = 503, b""

@@ -234,6 +234,16 @@ ROUTES: Final = (
         codes=("INVALID_REASON", "WALLET_UNAVAILABLE", *_STORED),
     ),
     Route(
+        "admin_last_verification", "admin",
+        "GET", f"{_V1}/admin/verification", admin.last_verification, ADMIN, QUERIES,
+        answer=admin.VerificationView | None,
+    ),
+    Route(
+        "admin_start_verification", "admin",
+        "POST", f"{_V1}/admin/verification", admin.start_verification, ADMIN, QUERIES,
+        answer=admin.VerificationView, body=admin.ReasonBody, codes=("INVALID_REASON", *_STORED),
+    ),
+    Route(
         "markets_admin_admin_markets", "admin",
         "GET", f"{_V1}/admin/markets", markets_admin.admin_markets, ADMIN, QUERIES,
         answer=list[markets_admin.AdminMarketView],
@@ -391,7 +401,7 @@ ROUTES: Final = (
     ),
     Route(
         "system_welcome", "system",
-        "GET", "/", system.welcome, OPEN, PUBLIC, answer=system.WelcomeView, plain=True,
+        "GET", "/", system.welcome, OPEN, PUBLIC, answer=system.WelcomeView, also=(303,), plain=True,
     ),
     Route(
         "system_live", "system",

@@ -13,6 +13,9 @@ from trade_engine.edge.times import show_time
 PROBES: Final = frozenset(("/health", "/health/live", "/health/ready", "/ready"))
 
 
+_PAGE: Final = "/trade"
+
+
 class StatusView(msgspec.Struct):
     """Which service this is, and whether it works."""
 
@@ -38,6 +41,8 @@ class WelcomeView(msgspec.Struct):
     reference: str = "/docs"
     description: str = "/openapi.json"
     health: str = "/health/ready"
+    #: To trade on; null if there is none.
+    page: str | None = None
 
 
 class AliveView(msgspec.Struct):
@@ -76,10 +81,14 @@ async def server_time(_: Call) -> Answer:
 async def welcome(call: Call) -> Answer:
     """Look up where things are.
 
-    Which service this is, and the paths on this server where the rest begins.
+    Which service this is, and the paths on this server where the rest begins.  A browser (one that asks for
+    text/html) is shown to the page to trade on, if there is one.
     """
     settings = call.services.settings
-    return Answer(WelcomeView(settings.service, settings.version), plain=True)
+    view = WelcomeView(settings.service, settings.version, page=_PAGE if settings.pages else None)
+    if settings.pages and "text/html" in call.request.headers.get("accept", ""):
+        return Answer(view, 303, ((b"location", _PAGE.encode()), (b"vary", b"accept")), plain=True)
+    return Answer(view, 200, ((b"vary", b"accept"),), plain=True)
 
 
 async def live(_: Call) -> Answer:

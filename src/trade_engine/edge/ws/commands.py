@@ -38,6 +38,8 @@ class Subscribe(SocketCommand, tag="subscribe"):
     symbol: str | None = None
     interval: str | None = None
     levels: int | None = None
+    #: Updates of ``depth``, ``book`` and ``trades`` are so far apart at least, in milliseconds.
+    pause_ms: int | None = None
 
 
 class Unsubscribe(Subscribe, tag="unsubscribe"):

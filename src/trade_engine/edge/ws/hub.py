@@ -26,7 +26,7 @@ from trade_engine.edge.ws.channels import (
     TickerGroup,
     TradesGroup,
 )
-from trade_engine.sequencer.ports import MarketReader
+from trade_engine.sequencer.ports import CommittedMarket, MarketReader
 
 #: Connections written to before the loop's other work has its turn.
 _SLICE: Final = 64
@@ -39,6 +39,11 @@ Topic = tuple[str, str, str | int]
 EVERY: Final = ""
 #: Channels whose time has come that are looked at in one go.
 _DUE_AT_ONCE: Final = 200
+
+
+def paced(levels: str | int, pause_ms: int) -> str:
+    """The last part of a topic whose updates are so far apart at least."""
+    return f"{levels}@{pause_ms}"
 
 
 class Reader(Protocol):
@@ -230,16 +235,20 @@ class Hub:
             return self._makers[channel](topic)
         view = lambda: self._reader.view(symbol)  # noqa: E731
         pause_ms = self._settings.statistics_ms
-        if channel == "depth":
-            image = self._images.setdefault(symbol, BookImage())
-            return LevelsGroup(view, int(detail)) if detail else DepthGroup(view, image)
-        if channel == "book":
-            return BookGroup(view)
+        if channel not in ("ticker", "candles"):
+            detail, _, apart_ms = str(detail).partition("@")
+            group = self._make_paced(channel, symbol, view, int(detail))
+            group.pause_ms = float(apart_ms) if apart_ms else None
+            return group
         if channel == "ticker":
             return TickerGroup(view, self._reader.ticker, pause_ms)
-        if channel == "candles":
-            return CandlesGroup(view, str(detail), pause_ms, lambda: self._reader.committed_us)
-        return TradesGroup(view, self.tape(symbol))
+        return CandlesGroup(view, str(detail), pause_ms, lambda: self._reader.committed_us)
+
+    def _make_paced(self, channel: str, symbol: str, view: Callable[[], CommittedMarket], levels: int) -> Group:
+        if channel == "depth":
+            image = self._images.setdefault(symbol, BookImage())
+            return LevelsGroup(view, levels) if levels else DepthGroup(view, image)
+        return BookGroup(view) if channel == "book" else TradesGroup(view, self.tape(symbol))
 
     def tape(self, symbol: str) -> Tape:
         """The latest trades of a market."""

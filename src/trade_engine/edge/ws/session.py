@@ -36,7 +36,7 @@ from trade_engine.edge.ws.commands import (
     Unsubscribe,
     read_command,
 )
-from trade_engine.edge.ws.hub import Hub, Reader, Topic
+from trade_engine.edge.ws.hub import Hub, Reader, Topic, paced
 from trade_engine.edge.ws.logins import is_strange, login
 from trade_engine.edge.ws.messages import failure_frame, response_frame
 from trade_engine.marketdata.intervals import INTERVALS
@@ -48,6 +48,9 @@ log = structlog.get_logger(__name__)
 MARKET_CHANNELS: Final = ("trades", "ticker", "candles", "depth", "book")
 #: Levels a ``depth`` subscription may be limited to.
 LEVELS: Final = (5, 10, 20, 50)
+#: Milliseconds that its updates may be apart at the reader's wish, and the channels that have this.
+PAUSES_MS: Final = (100, 1_000)
+PACED: Final = ("trades", "depth", "book")
 _UNREADABLE_MAX: Final = 10
 _YEAR_10000_S: Final = 253_402_300_800
 #: Beyond so many orders of a connection, those that ended are forgotten.
@@ -304,6 +307,12 @@ class Session:
                 message = f"levels must be one of {', '.join(map(str, LEVELS))}, or 0 for all"
                 raise InvalidRequest("INVALID_LEVELS", message, field="levels", provided=str(command.levels))
             detail = shown["levels"] = command.levels
+        if command.pause_ms:
+            if channel not in PACED or command.pause_ms not in PAUSES_MS:
+                message = f"pause_ms is for {', '.join(PACED)}, and {' or '.join(map(str, PAUSES_MS))}"
+                raise InvalidRequest("INVALID_PAUSE", message, field="pause_ms", provided=str(command.pause_ms))
+            shown["pause_ms"] = command.pause_ms
+            detail = paced(detail, command.pause_ms)
         return (channel, symbol, detail), shown
 
     async def _private_subscription(self, command: Subscribe) -> tuple[dict[str, Any], Callable[[], None]]:

@@ -54,6 +54,8 @@ OPERATION_IDS = {
     "POST /api/v1/admin/dead-letters/{id}/retry": "admin_retry_dead_letter",
     "POST /api/v1/admin/dead-letters/{id}/resolve": "admin_resolve_dead_letter",
     "GET /api/v1/admin/reconciliation": "admin_last_reconciliation",
+    "GET /api/v1/admin/verification": "admin_last_verification",
+    "POST /api/v1/admin/verification": "admin_start_verification",
     "POST /api/v1/admin/reconciliation": "admin_reconcile",
     "GET /api/v1/admin/markets": "markets_admin_admin_markets",
     "POST /api/v1/admin/markets": "markets_admin_list_market",
@@ -217,7 +219,8 @@ def test_summaries_are_short_and_say_what_to_do(route: Route) -> None:
     operation = operation_of(route)
     summary = operation["summary"]
     verbs = (
-        "Place", "Cancel", "Change", "Look up", "List", "Make", "Revoke", "Retry", "Give up on", "Reconcile", "Halt",
+        "Place", "Cancel", "Change", "Look up", "List", "Make", "Revoke", "Retry", "Give up on", "Reconcile",
+        "Verify", "Halt",
         "Resume", "Set", "Ask", "Register", "Pause", "Rotate", "Remove", "Replay", "Credit", "Debit", "Correct",
     )  # fmt: skip
     assert re.match(rf"({'|'.join(verbs)}) ", summary), summary

@@ -13,13 +13,14 @@ from trade_engine.edge.binance.parameters import takes
 from trade_engine.edge.binance.refusals import NUMBERS
 from trade_engine.edge.rest.call import Answer, Call
 from trade_engine.edge.rest.openapi.answers import closed
-from trade_engine.edge.rest.openapi.served import StaticPage, answer_page, static_page
 from trade_engine.edge.rest.parameters import Parameter
 from trade_engine.edge.rest.route import OPEN, Route
+from trade_engine.edge.rest.static import StaticFile, answer_with, static_file
 from trade_engine.edge.settings import PUBLIC
 
 #: Where it is served.
 PATH: Final = "/api/v3/openapi.json"
+_POLICY: Final = "default-src 'none'"
 _INTRODUCTION: Final = """\
 What clients of Binance's Spot API ask, answered by this engine; `docs/trader/binance.md` says what differs.
 
@@ -130,11 +131,11 @@ def described_at(routes: Sequence[Route]) -> Route:
     """The route that shows the description of others."""
 
     @cache
-    def page() -> StaticPage:
-        return static_page(json.dumps(describe(routes), separators=(",", ":")).encode(), "application/json")
+    def page() -> StaticFile:
+        return static_file(json.dumps(describe(routes), separators=(",", ":")).encode(), "application/json", _POLICY)
 
     async def show(call: Call) -> Answer:
         """Show the description of these routes."""
-        return answer_page(call, await asyncio.to_thread(page))
+        return answer_with(await asyncio.to_thread(page), call)
 
     return Route("binance_get_openapi", "", "GET", PATH, show, OPEN, PUBLIC, parameters=takes(""), weight=lambda _: 1)

@@ -11,8 +11,8 @@ from typing import Final
 
 from trade_engine.edge.rest.call import Answer, Call
 from trade_engine.edge.rest.openapi.document import document
-from trade_engine.edge.rest.openapi.served import StaticPage, answer_page, static_page
 from trade_engine.edge.rest.route import OPEN, Route
+from trade_engine.edge.rest.static import StaticFile, answer_with, static_file
 from trade_engine.edge.settings import PUBLIC
 
 _ASSETS: Final = Path(__file__).parent / "assets"
@@ -26,12 +26,17 @@ _FILES: Final = {
     "/docs/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
 }
 _DESCRIPTION: Final = "/openapi.json"
+#: Its styles are set by its script as well, hence inline ones; scripts only ever come as files.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 async def show(call: Call) -> Answer:
     """Show a page of the API's description."""
     # In a thread, for the first time takes long.
-    return answer_page(call, await asyncio.to_thread(_page, call.request.url.path))
+    return answer_with(await asyncio.to_thread(_page, call.request.url.path), call)
 
 
 #: Beside the API's own routes, which they describe, and limited and logged like these.
@@ -39,10 +44,8 @@ PAGES: Final = tuple(Route(f"page {path}", "", "GET", path, show, OPEN, PUBLIC) 
 
 
 @cache
-def _page(path: str) -> StaticPage:
+def _page(path: str) -> StaticFile:
     if path == _DESCRIPTION:
-        content, kind = json.dumps(document(), separators=(",", ":")).encode(), "application/json"
-    else:
-        name, kind = _FILES[path]
-        content = (_ASSETS / name).read_bytes()
-    return static_page(content, kind)
+        return static_file(json.dumps(document(), separators=(",", ":")).encode(), "application/json", _POLICY)
+    name, kind = _FILES[path]
+    return static_file((_ASSETS / name).read_bytes(), kind, _POLICY)
