@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trade_engine import __version__
@@ -17,11 +18,21 @@ from trade_engine.edge.auth.key_ring import KeyRing
 from trade_engine.edge.auth.keysets import KeySetFile, KeySetUrl
 from trade_engine.edge.auth.tokens import TokenVerifier
 from trade_engine.edge.binance.app import BINANCE_PATHS, create_binance_app
+from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.pages.routes import page_routes
 from trade_engine.edge.rest.app import create_app, create_operators_app
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
-from trade_engine.edge.settings import ApiSettings, LimitSettings, RateLimit, TokenSettings, VerificationKey
+from trade_engine.edge.settings import (
+    ApiSettings,
+    LimitSettings,
+    RateLimit,
+    StreamSettings,
+    TokenSettings,
+    VerificationKey,
+)
+from trade_engine.edge.ws.server import StreamServer
+from trade_engine.http.addresses import ClientAddress
 from trade_engine.http.connections import ConnectionSettings, Pace
 from trade_engine.http.settings import ServerSettings
 from trade_engine.ops.access import AccessLines
@@ -203,3 +214,18 @@ def server_settings(config: Config, option: str, port: int) -> ServerSettings:
         trusted_proxies=tuple(server.trusted_proxies),
         shutdown_timeout_s=int(server.shutdown_timeout_s),
     )
+
+
+async def start_streams(config: Config, services: Services, stack: contextlib.AsyncExitStack, run: Run) -> StreamServer:
+    """What is told over WebSockets, ours and Binance's; ``stack`` stops it."""
+    address_of = ClientAddress(config.server.trusted_proxies)
+    streams = StreamServer(services, StreamSettings(**msgspec.structs.asdict(config.websocket)), address_of)
+    if services.settings.binance:
+        face = BinanceFace(streams)
+        streams.add_face(face)
+        run("user streams", face.users.run)
+    await streams.start()
+    run("streams", streams.look_after)
+    run("balances", streams.accounts.run)
+    stack.push_async_callback(streams.stop)
+    return streams

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-import msgspec
 import structlog
 from starlette.types import ASGIApp
 
@@ -28,6 +27,7 @@ from trade_engine.bootstrap.api import (
     server_settings,
     start_access_log,
     start_authenticator,
+    start_streams,
 )
 from trade_engine.bootstrap.consumers import start_consumers
 from trade_engine.bootstrap.database import TimedStore, before_writing, maintenance_of, start_database
@@ -44,14 +44,11 @@ from trade_engine.cache.market_cache import MarketCache
 from trade_engine.config import Config, markets_of
 from trade_engine.edge.auth.tokens import TRADER, issue_token
 from trade_engine.edge.backoffice import BackOffice
-from trade_engine.edge.binance.ws.face import BinanceFace
 from trade_engine.edge.limits import RateLimits
 from trade_engine.edge.rest.entrance import Entrance
 from trade_engine.edge.rest.system import PROBES
 from trade_engine.edge.services import Services
-from trade_engine.edge.settings import StreamSettings
 from trade_engine.edge.ws.server import StreamServer
-from trade_engine.http.addresses import ClientAddress
 from trade_engine.http.connections import Connections
 from trade_engine.http.server import ApiServer
 from trade_engine.matching.books import BookKind, default_kind, new_book
@@ -345,7 +342,7 @@ class TradeEngine:
         self.reloader.begin(Reloadable(limits, self.api.connections, services.callers, self.engine))
         self.app, self._entrance.operators = make_apps(self.config, services)
         self._run("cancel timers", services.cancel_timers.keep_running)
-        self.streams = await self._start_streams(services)
+        self.streams = await start_streams(self.config, services, self._stack, self._run)
         self.engine.publisher.add("streams", self.streams)
         for server in (self.api, self.websocket):
             server.serve_streams(self.streams.protocol)
@@ -397,20 +394,6 @@ class TradeEngine:
         yield from self._read_consumers()
         if self.streams is not None:
             yield from read_streams(self.streams.connections, self.streams.hub.counts)
-
-    async def _start_streams(self, services: Services) -> StreamServer:
-        options = msgspec.structs.asdict(self.config.websocket)
-        address_of = ClientAddress(self.config.server.trusted_proxies)
-        streams = StreamServer(services, StreamSettings(**options), address_of)
-        if services.settings.binance:
-            face = BinanceFace(streams)
-            streams.add_face(face)
-            self._run("user streams", face.users.run)
-        await streams.start()
-        self._run("streams", streams.look_after)
-        self._run("balances", streams.accounts.run)
-        self._stack.push_async_callback(streams.stop)
-        return streams
 
     def _serve(self, app: ASGIApp, option: str, port: int, places: Connections | None = None) -> ApiServer:
         api = ApiServer(app, server_settings(self.config, option, port), places)
