@@ -59,6 +59,10 @@ class Desk:
         """End an order; returns after the commit."""
         return await self._trading.cancel(order_id, user_id)
 
+    async def cancel_numbered(self, number: int, user_id: str, market: Market) -> Order:
+        """End a live order in a market by its number; returns after the commit."""
+        return await self._trading.cancel_numbered(number, user_id, market.market_id)
+
     async def cancel_all(self, user_id: str | None, market: Market | None) -> int:
         """End all orders of a user, in one market or all; how many.  Returns after the commits."""
         return await self._trading.cancel_all(user_id, market.symbol if market is not None else None)

@@ -151,6 +151,9 @@ class Trading(Protocol):
     async def cancel(self, order_id: str, user_id: str | None) -> Order:
         """End an order; ``user_id`` None is the operator, else it must be the order's.  Returns after the commit."""
 
+    async def cancel_numbered(self, number: int, user_id: str, market_id: int) -> Order:
+        """As ``cancel``, of a live order of the user's in a market, by its number; NotFound if there is none."""
+
     async def amend(self, order_id: str, user_id: str | None, change: Amendment) -> Placed:
         """Change an order's quantity, price or stop price; reserves what more it needs.  Returns after the commit."""
 

@@ -121,6 +121,13 @@ class EngineTrading:
             status=order.status.name,
         )
 
+    async def cancel_numbered(self, number: int, user_id: str, market_id: int) -> Order:
+        """End a live order by its number."""
+        order = self._sequencer.memory.live.by_sequence.get(number)
+        if order is None or order.user_id != user_id or order.market_id != market_id:
+            raise NotFound("ORDER_NOT_FOUND", "there is no such live order", field="order_id", provided=number)
+        return await self.cancel(order.order_id, user_id)
+
     async def amend(self, order_id: str, user_id: str | None, change: Amendment) -> Placed:
         """Change an order."""
         memory = self._sequencer.memory

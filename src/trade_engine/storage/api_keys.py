@@ -32,6 +32,7 @@ _MAKE: Final = f"""
     VALUES ($1, $2, $3, $4, $5, $6, $7, at_us($8), $9, $10) RETURNING {_COLUMNS}"""
 _LIST: Final = f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = $1 ORDER BY created_at, key_id LIMIT 1000"
 _FIND: Final = f"SELECT {_COLUMNS}, secret, public_key FROM api_keys WHERE key_id = $1"
+_AGAIN: Final = f"SELECT {_COLUMNS} FROM api_keys WHERE key_id = ANY($1)"
 _COUNT: Final = """
     SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now())"""
@@ -126,6 +127,10 @@ class ApiKeyStore:
         if row["public_key"] is not None:
             return _key(row), row["public_key"]
         return _key(row), self._sealer.open(key_id, row["secret"])
+
+    async def look_again(self, key_ids: Sequence[str]) -> dict[str, ApiKey]:
+        """Keys as they are now, by id; what they sign with never changes."""
+        return {row["key_id"]: _key(row) for row in await self._pool.fetch(_AGAIN, key_ids)}
 
     async def encrypt_anew(self) -> int:
         """Encrypt every secret with the first key, so that the others are needed no more; how many there were.

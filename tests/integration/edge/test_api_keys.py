@@ -168,6 +168,29 @@ async def test_a_revocation_elsewhere_takes_effect_within_a_second_and_here_at_o
     assert await desk.code() == "INVALID_API_KEY"
 
 
+async def test_keys_in_use_are_read_again_together(desk: Desk, database_url: str) -> None:
+    first, others = desk.key_id, [(await desk.anew()).key_id for _ in range(3)]
+    principal = await desk.ask()
+    desk.ring_now += FRESH_S
+    await desk.ring.read_again()
+    # It is fresh, so nobody need look; the others were never used.
+    gone = await asyncpg.create_pool(database_url, min_size=1, max_size=1)
+    real, desk.ring.store = desk.ring.store, ApiKeyStore(gone, lambda: [KEY])
+    await gone.close()
+    assert await desk.ask() == principal
+    assert [desk.ring.knows(key_id) for key_id in (first, *others)] == [False, False, False, True]
+    # What cannot be read again is not good for longer.
+    desk.ring_now += FRESH_S
+    await desk.ring.read_again()
+    assert await desk.code() == "DATABASE_UNAVAILABLE"
+    desk.ring.store = real
+    await desk.ask()
+    await desk.store.revoke(desk.key_id, None)
+    desk.ring_now += FRESH_S / 2
+    await desk.ring.read_again()
+    assert await desk.code() == "INVALID_API_KEY"
+
+
 async def test_an_expired_key_is_refused(desk: Desk) -> None:
     expires_us = int(desk.now * 1_000_000) + 1_000_000
     await desk.anew(expires_us)

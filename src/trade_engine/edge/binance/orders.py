@@ -116,7 +116,15 @@ async def cancel(call: Call) -> Answer:
     """Cancel an order."""
     market = need_market(call.query, call.services.markets)
     called = read_client_id(call.query, "newClientOrderId")
-    ended = await cancel_named(call, await named(call, market))
+    number = whole(call.query, "orderId")
+    if number is not None and call.query.keys().isdisjoint(("origClientOrderId", "cancelRestrictions")):
+        # The usual one: of a live order the engine knows all that is asked, and the database need not be.
+        try:
+            ended = await call.services.desk.cancel_numbered(number, call.user_id, market)
+        except EngineError as error:
+            raise of_cancel(error) from error
+    else:
+        ended = await cancel_named(call, await named(call, market))
     return Answer(show_cancelled(ended, market, called))
 
 
