@@ -1,12 +1,14 @@
 """An engine as a process of its own, and a browser, that the tests of a module share."""
 
 import os
+import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
@@ -84,6 +86,26 @@ async def log_in(watched: Watched, token: str) -> None:
     await page.fill("#token", token)
     await page.click("#login-form [type=submit]")
     await watched.shows("#log-in", "Log out")
+
+
+async def a_past(database_url: str, minutes: int = 150) -> None:
+    """Candles of a market that has lived for a while, for the pictures alone: a random walk of a fixed seed."""
+    rng, price, rows = random.Random(3), 49_800.0, []
+    for ago in range(minutes, 0, -1):
+        opened_at = price
+        price += rng.gauss((50_005 - price) / (ago + 2), 14)
+        high, low = max(opened_at, price) + rng.random() * 12, min(opened_at, price) - rng.random() * 12
+        rows.append((ago, *(round(each, 2) for each in (opened_at, high, low, price)), round(rng.uniform(0.2, 3), 4)))
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.executemany(
+            "INSERT INTO candles SELECT market_id, '1m', date_trunc('minute', now()) - $1::INT * interval '1 minute',"
+            " $2::FLOAT, $3::FLOAT, $4::FLOAT, $5::FLOAT, $6::FLOAT, $6::FLOAT * $5::FLOAT, 9, 0"
+            " FROM markets WHERE symbol = 'BTC/USDT' ON CONFLICT DO NOTHING",
+            rows,
+        )
+    finally:
+        await connection.close()
 
 
 async def picture(watched: Watched, folder: str, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.pages.conftest import Venue, full, log_in, picture
+from tests.e2e.pages.conftest import SHOOT, Venue, a_past, full, log_in, picture
 from tests.harness.browser import Watched
 from trade_engine.bench.page_sessions import MARKET_CHANNELS, POLLED, PRIVATE_CHANNELS
 from trade_engine.bench.pages import page_sessions
@@ -197,6 +197,8 @@ async def test_an_api_key_trades_and_a_bad_one_is_refused(venue: Venue) -> None:
 async def test_nobody_is_kept_out(venue: Venue, name: str, width: int, height: int, dark: bool) -> None:
     """Light, dark, on a phone: nothing serious for axe-core, in any tab, and nothing is wider than the window."""
     user, other = await venue.trader(**FUNDS), await venue.trader(**FUNDS)
+    if SHOOT:
+        await a_past(venue.database_url)
     for number in range(12):
         await venue.order(other, "SELL", f"{50_000 + 10 * number}.00", quantity=f"0.0{number + 1}")
         await venue.order(other, "BUY", f"{49_990 - 10 * number}.00", quantity=f"0.0{number + 2}")
