@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from trade_engine.bench.own_server import free_port
+from tests.harness.ports import steady_port
 from trade_engine.edge.auth.tokens import issue_token
 
 SECRET: Final = "a secret that only tests know, of 32 bytes or more"
@@ -24,7 +24,7 @@ class EngineProcess:
 
     def __init__(self, data_dir: Path, database_url: str | None, **settings: str) -> None:
         self.data_dir = data_dir
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port, self.metrics_port = steady_port(), steady_port()
         options = {
             "SERVER__WEBSOCKET_PORT": "0",
             "SERVER__METRICS_PORT": str(self.metrics_port),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ from uuid import uuid4
 
 import aiormq
 from aiormq.abc import AbstractConnection, DeliveredMessage
+
+# It writes a line and a traceback for each attempt while a drill has the server away.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 class Heard(NamedTuple):

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from trade_engine.bench.own_server import free_port
+from tests.harness.ports import steady_port
 
 #: Names a server of your own for the tests; the engine's exchanges and queues are declared in it.
 OVERRIDE: Final = "TEST_RABBITMQ_URL"
@@ -58,8 +58,8 @@ class TestRabbit:
         if self._epmd_binary is None:
             raise RabbitMissing("epmd is not on PATH (it comes with Erlang)")
         self._folder = Path(tempfile.mkdtemp(prefix="te-rabbit-"))
-        self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
-        self.management_port, self.metrics_port = free_port(), free_port()
+        self.port, self._dist_port, self._epmd_port = steady_port(), steady_port(), steady_port()
+        self.management_port, self.metrics_port = steady_port(), steady_port()
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.url = f"amqp://{user}:{password}@127.0.0.1:{self.port}/"
         self._account = {"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password}

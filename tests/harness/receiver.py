@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from trade_engine.bench.own_server import free_port
+from tests.harness.ports import steady_port
 
 
 class Taken(NamedTuple):
@@ -41,7 +41,7 @@ class Receiver:
     """Takes webhooks; ``status`` is what it answers, ``misbehave`` is done instead of an answer."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = steady_port()
         self.status = 200
         self.misbehave: Misbehaviour | None = None
         self.taken: list[Taken] = []

@@ -16,7 +16,7 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trade_engine.bench.own_server import free_port
+from tests.harness.ports import steady_port
 
 #: Names a server of your own for the tests; its keys of rate limits may be overwritten.
 OVERRIDE: Final = "TRADE_ENGINE_TEST_REDIS_URL"
@@ -38,7 +38,7 @@ class TestRedis:
         self.binary = binary
         self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="te-redis-"))
-        self.port = free_port()
+        self.port = steady_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,7 +111,7 @@ class TestSentinels:
         self.primary.start()
         self.replica.start()
         for _ in range(3):
-            port = free_port()
+            port = steady_port()
             file = self._folder / f"{port}.conf"
             file.write_text(
                 f"port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile {self._folder}/{port}.log\n"
