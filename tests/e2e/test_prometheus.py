@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 import yaml
+from scripts.verify_infrastructure import ask_prometheus, panels
 
 from tests.e2e.venue import Venue
 from tests.harness.tools import tool
@@ -109,6 +110,9 @@ async def test_panels_have_something_to_show_and_a_dead_letter_is_alerted(
         found = await query(prometheus, asked)
         if ": " in place and not metrics_of(expression) & QUIET and "{status=" not in expression and "!=" not in asked:
             assert found, f"{place} shows nothing: {expression}"
+    said = await ask_prometheus(prometheus, str(prometheus.base_url).removesuffix("/api/v1/"))
+    assert said.startswith("1 engines up"), said
+    assert f"{len(panels())} queries of dashboards answered" in said
     assert await query(prometheus, 'ALERTS{alertname=~"DeadLetters|MatchingStopped|DatabaseDown|ServiceDown"}') == []
 
     await venue.running.settlement.pause()

@@ -50,7 +50,7 @@ def main() -> int:
                 "stop",
                 lambda: stop_under_load(
                     data_dir, folder / "engine.yaml", orders=int(options.rate * options.seconds), rest=48, sockets=16,
-                    rate=options.rate,
+                    rate=options.rate, within_s=options.seconds,
                 ),
             )  # fmt: skip
             for release in (None, *RELEASES):
