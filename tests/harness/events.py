@@ -62,7 +62,11 @@ class Ear:
         channel = await self._connection.channel()
         for exchange in (self.trade_events, self.order_events):
             await channel.exchange_declare(exchange=exchange, exchange_type="topic", durable=True)
-        await channel.queue_declare(self.queue, durable=True, arguments={"x-queue-type": "quorum"})
+        # One at a time, also after a kill: without this a new consumer gets newer messages before RabbitMQ takes back
+        # what it had sent to the dead one.
+        await channel.queue_declare(
+            self.queue, durable=True, arguments={"x-queue-type": "quorum", "x-single-active-consumer": True}
+        )
         for exchange in (self.trade_events, self.order_events):
             await channel.queue_bind(self.queue, exchange, routing_key="#")
         await channel.basic_qos(prefetch_count=500)
@@ -77,8 +81,7 @@ class Ear:
             )  # fmt: skip
             await channel.basic_ack(message.delivery_tag or 0)
 
-        # Two of them would share what comes, and neither could tell its order.
-        await channel.basic_consume(self.queue, take, exclusive=True)
+        await channel.basic_consume(self.queue, take)
         return self
 
     async def keep_listening(self) -> None:
