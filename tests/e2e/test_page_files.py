@@ -41,7 +41,7 @@ def links(page: str) -> set[str]:
 async def test_browsers_are_led_to_the_page_and_operators_have_a_port(running: TradeEngine) -> None:
     public, apart = (f"http://127.0.0.1:{server.port}" for server in (running.api, running.administration))
     token = {"Authorization": f"Bearer {running.issue_token('92e16396-2def-5821-8627-f843995bd1f3', (ADMIN,))}"}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         as_browser = await http.get(public, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
         assert (as_browser.status_code, as_browser.headers["location"]) == (303, "/trade")
         as_program = await http.get(public)
@@ -77,7 +77,7 @@ async def test_without_pages_there_are_none(database_url: str, tmp_path: Path) -
     engine = TradeEngine(engine_config(database_url, {"pages.enabled": False}), tmp_path)
     await engine.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{engine.api.port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{engine.api.port}", timeout=30) as http:
             welcome = await http.get("/", headers={"Accept": "text/html"})
             assert (welcome.status_code, welcome.json()["page"]) == (200, None)
             for path in ("/trade", "/console", "/pages/pages.css"):

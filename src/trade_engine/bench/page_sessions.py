@@ -1,13 +1,14 @@
 """People at the trading page, without their browsers: connections that ask for what the page asks for, and read it.
 
 A process of its own, `python -m trade_engine.bench.page_sessions PORT`, given the tokens as a JSON list on one line of
-standard input; it says so when all of them are there, and ends with its input.  What a session sends is recorded from
-the page itself, and a test with a browser holds the two together.  Loopback only.
+standard input.  It says so when all of them are there and, when its input ends, how many messages came.  What a session
+sends is recorded from the page itself, and a test with a browser holds the two together.  Loopback only.
 """
 
 import asyncio
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -35,8 +36,8 @@ _SYMBOLS: Final = ("BTC/USDT", "ETH/USDT")
 READY: Final = "ready"
 
 
-async def session(port: int, symbol: str, token: str, ready: asyncio.Event) -> None:
-    """One page, until cancelled."""
+async def session(port: int, symbol: str, token: str, ready: asyncio.Event, read: Counter[str]) -> None:
+    """One page, until cancelled; what it has read is counted."""
     async with connect(f"ws://127.0.0.1:{port}/ws", compression=None, max_size=None) as link:
         commands = [{"op": "subscribe", "symbol": symbol} | terms for terms in MARKET_CHANNELS]
         commands.append({"op": "auth", "token": token})
@@ -51,7 +52,7 @@ async def session(port: int, symbol: str, token: str, ready: asyncio.Event) -> N
         polling = asyncio.create_task(poll(port))
         try:
             async for _ in link:
-                pass
+                read["messages"] += 1
         finally:
             polling.cancel()
 
@@ -67,10 +68,10 @@ async def poll(port: int) -> None:
 
 async def serve(port: int, tokens: Sequence[str]) -> None:
     """All sessions, until standard input ends."""
-    begun = [asyncio.Event() for _ in tokens]
+    begun, read = [asyncio.Event() for _ in tokens], Counter[str]()
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(session(port, _SYMBOLS[number % 10 >= _AT_FIRST], token, begun[number]))
+            group.create_task(session(port, _SYMBOLS[number % 10 >= _AT_FIRST], token, begun[number], read))
             for number, token in enumerate(tokens)
         ]
         for event in begun:
@@ -80,6 +81,7 @@ async def serve(port: int, tokens: Sequence[str]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         for task in tasks:
             task.cancel()
+    sys.stdout.write(f"{read['messages']}\n")
 
 
 if __name__ == "__main__":

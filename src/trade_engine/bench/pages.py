@@ -27,9 +27,17 @@ _BEGIN_S: Final = 60.0
 _SETTLE_S: Final = 1.0
 
 
+class People:
+    """Those at the page: their process, and afterwards how many messages they read."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.messages = 0
+
+
 @contextlib.asynccontextmanager
-async def page_sessions(port: int, tokens: Sequence[str]) -> AsyncIterator[int]:
-    """People at the page, a token each, for as long as the block lasts; the process that they are.
+async def page_sessions(port: int, tokens: Sequence[str]) -> AsyncIterator[People]:
+    """People at the page, a token each, for as long as the block lasts.
 
     Raises:
         BenchError: they did not all come in, or one was sent away meanwhile.
@@ -44,9 +52,12 @@ async def page_sessions(port: int, tokens: Sequence[str]) -> AsyncIterator[int]:
         said = await asyncio.wait_for(process.stdout.readline(), _BEGIN_S)
         if said.decode().strip() != READY:
             raise BenchError("the sessions' process ended; its message is above")
-        yield process.pid
+        people = People(process.pid)
+        yield people
         if process.returncode is not None:
             raise BenchError("a session was sent away; the message of its process is above")
+        process.stdin.close()
+        people.messages = int((await asyncio.wait_for(process.stdout.readline(), _BEGIN_S)) or 0)
     finally:
         process.stdin.close()
         with contextlib.suppress(TimeoutError):
@@ -73,20 +84,25 @@ async def measure_pages(
     flow = OrderFlow(tokens, seed)
     rates: dict[bool, list[float]] = {False: [], True: []}
     spent_us: dict[bool, list[float]] = {False: [], True: []}
-    shares, errors = [0.0], 0
+    errors = {False: 0, True: 0}
+    messages, shares = list[float](), list[float]()
     await run_load("127.0.0.1", port, flow, connections=connections, seconds=min(3.0, seconds))
     for pair in range(pairs):
         for with_pages in (False, True) if pair % 2 == 0 else (True, False):
+            people = People(0)
             async with contextlib.AsyncExitStack() as stack:
-                readers = await stack.enter_async_context(page_sessions(port, tokens[:pages])) if with_pages else 0
+                if with_pages:
+                    people = await stack.enter_async_context(page_sessions(port, tokens[:pages]))
                 await asyncio.sleep(_SETTLE_S)
-                before = cpu_us(pid), cpu_us(readers)
+                before = cpu_us(pid), cpu_us(people.pid)
                 tally, took = await run_load("127.0.0.1", port, flow, connections=connections, seconds=seconds)
                 spent_us[with_pages].append((cpu_us(pid) - before[0]) / max(tally.requests, 1))
-                if with_pages:
-                    shares.append((cpu_us(readers) - before[1]) / took / 1e6)
+                share = (cpu_us(people.pid) - before[1]) / took / 1e6
+            if with_pages:
+                shares.append(share)
+                messages.append(people.messages / (took + _SETTLE_S))
             rates[with_pages].append(round(tally.orders / took, 1))
-            errors += tally.errors
+            errors[with_pages] += tally.errors
     ratios = [beside / alone for alone, beside in zip(rates[False], rates[True], strict=True)]
     return {
         "alone_per_s": median(rates[False]),
@@ -95,9 +111,11 @@ async def measure_pages(
         "ratios": [round(ratio, 3) for ratio in ratios],
         "server_cpu_us_alone": round(median(spent_us[False]), 1),
         "server_cpu_us_beside_pages": round(median(spent_us[True]), 1),
+        "messages_per_s": round(median(messages), 1),
         # What the people's own process takes of one core of this machine, which is not the engine's.
-        "sessions_core_share": round(median(shares[1:] or shares), 3),
+        "sessions_core_share": round(median(shares), 3),
         "pages": pages,
-        "errors": errors,
+        "errors_alone": errors[False],
+        "errors_beside_pages": errors[True],
         "rate_limit": RATE_LIMIT,
     }

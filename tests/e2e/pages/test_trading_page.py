@@ -239,14 +239,16 @@ async def test_sessions_of_benchmarks_ask_for_what_the_page_asks_for(venue: Venu
         await watched.shows("#available", "1 USDT")
     channels = [{key: value for key, value in frame.items() if key not in ("op", "id", "symbol")} for frame in sent]
     subscribed = [terms for frame, terms in zip(sent, channels, strict=True) if frame["op"] == "subscribe"]
-    assert sorted(subscribed, key=str) == sorted(
-        [*MARKET_CHANNELS, *({"channel": c} for c in PRIVATE_CHANNELS)], key=str
-    )
+    # As a set: on a machine that is busy the first loading of the page is heard, too.
+    wanted = [*MARKET_CHANNELS, *({"channel": name} for name in PRIVATE_CHANNELS)]
+    assert set(map(str, subscribed)) == set(map(str, wanted))
     assert asked >= set(POLLED)
 
 
 @full
 async def test_sessions_of_benchmarks_come_in_and_leave(venue: Venue) -> None:
     tokens = [venue.token(await venue.trader(USDT="1")) for _ in range(3)]
-    async with page_sessions(venue.engine.port, tokens) as pid:
-        assert pid > 0
+    async with page_sessions(venue.engine.port, tokens) as people:
+        await venue.order(await venue.trader(**FUNDS), "BUY", "27000.00")
+    # Snapshots and answers of the private channels at least.
+    assert people.messages >= 3 * len(tokens)
