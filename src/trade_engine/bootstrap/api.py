@@ -154,7 +154,7 @@ def beside_prefixes(prefixes: tuple[str, ...], first: ASGIApp, rest: ASGIApp) ->
     """An application that leads paths that begin so to one and everything else to another."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(prefixes):
+        if scope["type"] == "http" and f"{scope['path']}/".startswith(prefixes):
             await first(scope, receive, send)
         else:
             await rest(scope, receive, send)

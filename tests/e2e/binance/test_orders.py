@@ -105,7 +105,8 @@ async def test_ends_that_nobody_asked_for(face: Face) -> None:
     maker = await buyer.order("BUY", "LIMIT", symbol=joined, quantity="1", price="90", **LIMIT)
     own = await buyer.refused("POST", ORDER, symbol=joined, side="BUY", type="LIMIT_MAKER", quantity=1, price="0")
     assert own == (400, -1013, "Invalid price.")
-    # The buyer has bought one: he meets himself.
+    # The buyer has bought one, once that is settled: he meets himself.
+    await face.venue.settled()
     met = await buyer.order("SELL", "LIMIT", symbol=joined, quantity="0.5", price="90", **LIMIT)
     assert met["status"] == "EXPIRED_IN_MATCH"
     met = await buyer.order(

@@ -27,7 +27,11 @@ async def traded(face: Face) -> tuple[str, str]:
 async def test_ping_time_and_unknown_paths(face: Face) -> None:
     assert await face.get("ping") == {}
     assert abs((await face.get("time"))["serverTime"] - time.time() * 1000) < 60_000
-    for path in ("/api/v3/nothing", "/api/v3/", "/sapi/v1/nothing", "/api/v3/orderList/oto", "/api/v3/ping/x"):
+    for path in (
+        "/api/v3/nothing", "/api/v3", "/api/v3/", "/sapi", "/sapi/v1/nothing", "/api/v3/orderList/oto",
+        "/api/v3/ping/x", "/api/v3//ping", "/api/v3/ping/", "/api/v3/%2e%2e/v1/orders", "/api/v3/ping%0a",
+        "/api/v3/ping;x",
+    ):  # fmt: skip
         answer = await face.http.get(path)
         assert refusal(answer) == (404, -1020, "This operation is not supported."), path
         assert answer.headers["content-type"] == "application/json"

@@ -3,12 +3,19 @@
 import asyncio
 import random
 import time
+import uuid
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.e2e.binance.conftest import Face, Key, refusal
+from tests.e2e.binance.socket import socket
+from tests.e2e.binance.test_streams import port
+from trade_engine.ops.access import AccessLines
 
 ACCOUNT = "/api/v3/account"
 ORDER = "/api/v3/order"
@@ -172,11 +179,36 @@ async def test_no_mutated_request_is_accepted(face: Face, seed: int) -> None:
     assert await key.good("GET", "/api/v3/openOrders", symbol=joined) == []
 
 
-async def test_query_strings_are_not_logged(face: Face, capfd: pytest.CaptureFixture[str]) -> None:
-    key = await face.key()
+async def test_no_log_has_queries_or_listen_keys(
+    face: Face, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    lines = AccessLines()
+    monkeypatch.setattr(lines, "tell", told.append)
+    monkeypatch.setattr(face.venue.running.services, "access", lines)
+    key, token = await face.key(USDT="1000"), face.venue.token(str(uuid.uuid4()))
     await key.good("GET", ACCOUNT)
     await key.refused("GET", ACCOUNT, timestamp=5)
-    await asyncio.sleep(0)
+    listen = str((await key.http.post("/api/v3/userDataStream", headers=key.headers)).json()["listenKey"])
+    given = {"listenKey": listen}
+    assert (await key.http.put("/api/v3/userDataStream", params=given, headers=key.headers)).json() == {}
+    assert (await key.http.put("/api/v3/userDataStream", data=given, headers=key.headers)).json() == {}
+    # Also where it is asked for over plain HTTP, by mistake, and where it is none any more.
+    for path in (f"/ws/{listen}", f"/stream/{listen}", f"/api/v3/{listen}", f"/ws/x/{listen}?token={token}"):
+        assert (await key.http.get(path)).status_code == 404
+    async with socket(port(face), f"/ws/{listen}") as link:
+        await link.ask("LIST_SUBSCRIPTIONS")
+    async with socket(port(face), f"/stream?streams={listen}&token={token}") as link:
+        await link.ask("LIST_SUBSCRIPTIONS")
+    async with connect(f"ws://127.0.0.1:{port(face)}/ws?token={token}") as ours:
+        await ours.send('{"op":"ping"}')
+        await asyncio.wait_for(ours.recv(), 10)
+    await key.http.delete("/api/v3/userDataStream", params=given, headers=key.headers)
+    with pytest.raises(InvalidStatus):
+        async with socket(port(face), f"/ws/{listen}"):
+            pass
     seen = capfd.readouterr()
-    assert "signature=" not in seen.err + seen.out
-    assert key.key_id not in seen.err + seen.out
+    text = f"{told} {seen.err} {seen.out}"
+    assert "/api/v3/userDataStream" in text, text
+    for secret in ("signature=", "token=", key.key_id, listen, token):
+        assert secret not in text, text

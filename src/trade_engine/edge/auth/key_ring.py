@@ -2,7 +2,7 @@
 
 A key is read again when it is older than that, so a revocation anywhere takes effect within about a second; a database
 that is away is said so, and never makes a key count as wrong or as still good.  Keys that are in use are read again
-together, in one statement twice a second, so that their requests need not wait for it.
+together, in one statement a few times a second, so that their requests need not wait for it.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ log = structlog.get_logger(__name__)
 
 FRESH_S: Final = 1.0
 _KEYS_MAX: Final = 10_000
-_AGAIN_S: Final = 0.5
+_AGAIN_S: Final = 0.25
 #: So many rounds of reading again make one of writing which keys were used.
-_ROUNDS: Final = 10
+_ROUNDS: Final = 20
 _READ_S: Final = 2.0
 
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -18,10 +19,16 @@ from trade_engine.edge.times import LATEST_US
 _WHOLE: Final = re.compile(r"[0-9]{1,19}")
 _MOST_PARAMETERS: Final = 100
 _MOST_SYMBOLS: Final = 1_000
+_KEPT: Final = 64
+#: The names of each route's parameters, by its operation.
+_names: dict[str, frozenset[str]] = {}
 
 
-def pairs(raw: bytes) -> Iterator[tuple[str, str, bytes]]:
+@lru_cache(_KEPT)
+def pairs(raw: bytes) -> tuple[tuple[str, str, bytes], ...]:
     """Name, value and the part as sent of each parameter of a query or a form.
+
+    The latest are kept, because a request's login reads them and then its route.
 
     Raises:
         Numbered: -1100, a part is no text; -1101, there are too many.
@@ -29,16 +36,15 @@ def pairs(raw: bytes) -> Iterator[tuple[str, str, bytes]]:
     parts = raw.split(b"&") if raw else []
     if len(parts) > _MOST_PARAMETERS:
         raise Numbered(-1101, "Too many parameters sent for this endpoint.")
-    for part in parts:
-        name, _, value = part.partition(b"=")
-        yield _text(name), _text(value), part
+    split = [part.partition(b"=") for part in parts]
+    return tuple((_text(name), _text(value), part) for (name, _, value), part in zip(split, parts, strict=True))
 
 
 def _text(raw: bytes) -> str:
     if raw.isalnum():
         return raw.decode()
     try:
-        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+        text = (unquote_to_bytes(raw.replace(b"+", b" ")) if b"%" in raw or b"+" in raw else raw).decode()
     except UnicodeDecodeError as error:
         raise Numbered(-1100, "Illegal characters found in a parameter.") from error
     if not text.isprintable():
@@ -62,7 +68,10 @@ def read_parameters(request: Request, route: Route, body: bytes) -> Mapping[str,
             if not value:
                 raise Numbered(-1105, f"Parameter '{name[:50]}' was empty.")
             found[name] = value
-    known = found.keys() & {parameter.name for parameter in route.parameters}
+    names = _names.get(route.operation)
+    if names is None:
+        names = _names[route.operation] = frozenset(parameter.name for parameter in route.parameters)
+    known = found.keys() & names
     if len(known) < len(found):
         message = f"read '{len(known)}' parameter(s) but was sent '{len(found)}'"
         raise Numbered(-1104, f"Not all sent parameters were read; {message}.")

@@ -8,6 +8,7 @@ where logins are read, and how answers look, it is given: another REST face give
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -44,6 +45,8 @@ _WITH_BODY: Final = frozenset(("POST", "PATCH"))
 _CHANGING: Final = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 #: So many times the largest body is read and dropped, or its sender would see a broken connection and not the answer.
 _DRAIN: Final = 16
+#: So long is no word and no id.
+_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{64,}")
 #: Request ids need to differ, not to be secret; the system's randomness is a call into the kernel for each.
 _RANDOM: Final = random.Random()  # noqa: S311
 
@@ -119,11 +122,11 @@ class Router:
             status, content, more = self._envelope.failure(late(scope["method"]), request_id)
             extra.extend((*more, (b"connection", b"close")))
         except TRANSPORT_ERRORS as error:
-            log.warning("database_away", error=repr(error), request_id=request_id, path=scope["path"])
+            log.warning("database_away", error=repr(error), request_id=request_id, path=_shown_path(scope))
             status, content, more = self._envelope.failure(away(scope["method"]), request_id)
             extra.extend(more)
         except Exception:
-            log.exception("request_failed", request_id=request_id, path=scope["path"])
+            log.exception("request_failed", request_id=request_id, path=_shown_path(scope))
             fault = EngineError("INTERNAL_ERROR", "a fault of the server", trace_id=request_id)
             status, content, _ = self._envelope.failure(fault, request_id)
         length = () if status == 304 else ((b"content-length", str(len(content)).encode()),)
@@ -135,7 +138,7 @@ class Router:
         self._services.meter.request(scope["method"], scope.get("route", "none"), status, took_s)
         if self._services.access is not None:
             line = {
-                "method": scope["method"], "path": scope["path"], "route": scope.get("route", "none"),
+                "method": scope["method"], "path": _shown_path(scope), "route": scope.get("route", "none"),
                 "status": status, "ms": round(took_s * 1e3, 3),
                 "request_id": request_id, "address": _address(scope), "user_id": scope.get("user_id"),
             }  # fmt: skip
@@ -296,6 +299,11 @@ def request_id_of(headers: Headers) -> str:
         if text.isprintable() and '"' not in text and "\\" not in text:
             return text
     return f"{_RANDOM.getrandbits(128):032x}"
+
+
+def _shown_path(scope: Scope) -> str:
+    """The path for a log: without what would let its reader in, should somebody have put it there (a listen key)."""
+    return _SECRET.sub("...", scope["path"])
 
 
 def _target(scope: Scope) -> bytes:
