@@ -24,6 +24,7 @@ from trade_engine.edge.ws.channels import (
     LevelsGroup,
     Tape,
     TickerGroup,
+    TickersGroup,
     TradesGroup,
 )
 from trade_engine.sequencer.ports import MarketReader
@@ -237,6 +238,8 @@ class Hub:
             return BookGroup(view)
         if channel == "ticker":
             return TickerGroup(view, self._reader.ticker, pause_ms)
+        if channel == "tickers":
+            return TickersGroup(self._reader, pause_ms)
         if channel == "candles":
             return CandlesGroup(view, str(detail), pause_ms, lambda: self._reader.committed_us)
         return TradesGroup(view, self.tape(symbol))
