@@ -30,7 +30,7 @@ def ran(folder: Path, samples: list[str], client: Client | None) -> str:
     """What pytest says of samples in a folder, with a client beside what the engine has."""
     (folder / "test_samples.py").write_text("\n\n".join(samples))
     others = [f"-pno:{name}" for name in ("asyncio", "anyio", "cov", "hypothesispytest", "schemathesis", "xdist")]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     if client is not None:
         (site,) = client.venv.glob("lib/python3*/site-packages")
         env["PYTHONPATH"] = str(site)

@@ -27,6 +27,7 @@ from .messages import (
     OrdersMessage,
     PriceLevel,
     TickerMessage,
+    TickersMessage,
     TradesMessage,
 )
 from .models import (
@@ -95,6 +96,7 @@ __all__ = [
     "Stream",
     "Ticker",
     "TickerMessage",
+    "TickersMessage",
     "TimeInForce",
     "Trade",
     "TradesMessage",

@@ -8,7 +8,7 @@ import msgspec
 from .errors import Problem
 from .models import Balance, Candle, Interval, MarketTrade, Order, Ticker, Trade
 
-Channel = Literal["trades", "ticker", "candles", "book", "depth", "orders", "fills", "balances"]
+Channel = Literal["trades", "ticker", "tickers", "candles", "book", "depth", "orders", "fills", "balances"]
 
 
 class PriceLevel(NamedTuple):
@@ -40,6 +40,12 @@ class TickerMessage(Message, frozen=True, kw_only=True, tag="ticker"):
 
     symbol: str
     data: Ticker
+
+
+class TickersMessage(Message, frozen=True, kw_only=True, tag="tickers"):
+    """The tickers of the markets that changed; in a snapshot, of all."""
+
+    data: list[Ticker]
 
 
 class CandleMessage(Message, frozen=True, kw_only=True, tag="candles"):
@@ -129,6 +135,7 @@ class CommandAnswer(msgspec.Struct, frozen=True, tag_field="type", tag="response
 ChannelMessage = (
     TradesMessage
     | TickerMessage
+    | TickersMessage
     | CandleMessage
     | BookMessage
     | DepthMessage

@@ -27,6 +27,7 @@ PYTHON_CLIENT: Final = GUIDES / "python-client.md"
 AUTHENTICATION: Final = GUIDES / "authentication.md"
 REST: Final = GUIDES / "rest.md"
 BACKTEST: Final = GUIDES / "backtest.md"
+MARKET_MAKER: Final = GUIDES / "market-maker.md"
 
 _ADDRESS: Final = re.compile(r"(?:127\.0\.0\.1|localhost):8080")
 #: What a sample's output is held to: these fields and lines, as the document shows them.
@@ -152,6 +153,25 @@ class Demo:
         assert (program.returncode, err.decode()) == (0, ""), (out, err)
         return out.decode()
 
+    async def interrupted(self, line: str, after: str) -> str:
+        """What a command prints that goes on until it is interrupted, once it has printed ``after``."""
+        pipe = asyncio.subprocess.PIPE
+        program = await asyncio.create_subprocess_exec(
+            "sh", "-c", f"exec {_ADDRESS.sub(self._address, line)}",
+            cwd=self._folder, env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+        )  # fmt: skip
+        assert program.stdout is not None
+        printed = ""
+        async with asyncio.timeout(120):
+            while after not in printed:
+                read = await program.stdout.readline()
+                assert read, await program.communicate()
+                printed += read.decode()
+            program.send_signal(signal.SIGINT)
+            out, err = await program.communicate()
+        assert (program.returncode, err.decode()) == (0, ""), (out, err)
+        return printed + out.decode()
+
 
 async def readme(demo: Demo) -> None:
     """The tour, all of it in one shell: what a command sets is there for the next."""
@@ -236,6 +256,14 @@ async def python_client(demo: Demo) -> None:
     assert "PriceLevel(price=Decimal('499" in printed
 
 
+async def market_maker(demo: Demo) -> None:
+    """It quotes, and takes its quotes back."""
+    (line,) = indented(MARKET_MAKER, "trade-engine")
+    demo.env["MAKER"] = demo.env["ALICE"]
+    printed = await demo.interrupted(line, "quotes  placed 10")
+    assert re.search(r"^cancelled +\d+$", printed, re.MULTILINE), printed
+
+
 async def backtest(demo: Demo) -> None:
     """The example prints what the guide says, everywhere."""
     (line,) = blocks(BACKTEST, "sh")
@@ -257,6 +285,7 @@ SAMPLES: Final[dict[str, Sample]] = {
     "authentication.md, signing": authentication,
     "python-client.md": python_client,
     "backtest.md": backtest,
+    "market-maker.md": market_maker,
 }
 
 

@@ -25,6 +25,7 @@ from trade_engine.client import (
     Retry,
     Stream,
     TickerMessage,
+    TickersMessage,
     TradesMessage,
     TransportError,
 )
@@ -55,21 +56,23 @@ async def test_every_channel(venue: Venue) -> None:
     async with streaming(address(venue), trader) as (client, stream):
         await stream.subscribe("trades", "T01/USDT")
         await stream.subscribe("ticker", "T01-USDT")
+        await stream.subscribe("tickers")
         await stream.subscribe("candles", "T01USDT", interval="1m")
         await stream.subscribe("book", "T01/USDT")
         await stream.subscribe("depth", "T01/USDT", levels=5)
         for channel in PRIVATE:
             await stream.subscribe(channel)
-        snapshots = {type(await anext(stream)) for _ in range(8)}
+        snapshots = {type(await anext(stream)) for _ in range(9)}
         assert snapshots == {
-            TradesMessage, TickerMessage, CandleMessage, BookMessage, DepthMessage, OrdersMessage, FillsMessage,
-            BalancesMessage,
+            TradesMessage, TickerMessage, TickersMessage, CandleMessage, BookMessage, DepthMessage, OrdersMessage,
+            FillsMessage, BalancesMessage,
         }  # fmt: skip
         await client.place("T01/USDT", "SELL", 1, 10, self_trade_prevention="NONE")
         await client.place("T01/USDT", "BUY", "0.5", 10, self_trade_prevention="NONE")
         wanted = {
             TradesMessage,
             TickerMessage,
+            TickersMessage,
             CandleMessage,
             BookMessage,
             OrdersMessage,

@@ -92,7 +92,8 @@ async def test_messages_of_a_session_fit_the_document(start: Start, levels: int)
                 await link.do("subscribe", channel=channel)
             for channel in MARKET_CHANNELS:
                 more: dict[str, Any] = details.get(channel, {})
-                await link.do("subscribe", channel=channel, symbol=symbol, **more)
+                of = {} if channel == "tickers" else {"symbol": symbol}
+                await link.do("subscribe", channel=channel, **of, **more)
             order = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "quantity": "2", "price": "10.00"}
             placed = (await link.do("place", order=order | {"client_order_id": "x"}))["order"]
             assert (await link.do("place", order=order | {"client_order_id": "x"}))["replayed"] is True

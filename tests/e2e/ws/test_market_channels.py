@@ -135,6 +135,32 @@ async def test_every_trade_once_in_order(start: Start) -> None:
                 assert snapshot["data"] == stored[-50:]
 
 
+async def test_the_tickers_of_all_markets(start: Start) -> None:
+    async with start(websocket__statistics_ms=20) as venue:
+        one, other = venue.market(), venue.market()
+        async with client(venue.running.websocket.port) as reader:
+            assert await reader.do("subscribe", channel="tickers") == {"channel": "tickers"}
+            await reader.until(lambda: len(reader.messages) == 1)
+            (told,) = reader.messages.values()
+            listed = (await venue.http.get("/api/v1/tickers")).json()["data"]
+            assert (told[0]["snapshot"], told[0]["data"]) == (True, listed)
+            shown = {row["symbol"]: row for row in listed}
+            await load(venue, [one, other], 0.5, 4)
+
+            async def all_told() -> None:
+                now = (await venue.http.get("/api/v1/tickers")).json()["data"]
+                await reader.until(lambda: {**shown, **changed()} == {row["symbol"]: row for row in now})
+
+            def changed() -> dict[str, Any]:
+                return {row["symbol"]: row for message in told[1:] for row in message["data"]}
+
+            await all_told()
+            assert changed().keys() == {one, other}, "of others nothing is told"
+            assert [message["sequence"] for message in told] == list(range(len(told)))
+            assert await reader.refused("subscribe", channel="tickers", symbol=one) == "INVALID_SYMBOL"
+            await reader.do("unsubscribe", channel="tickers")
+
+
 async def test_ticker_candles_book_and_levels_equal_rest(start: Start) -> None:
     async with start(websocket__statistics_ms=20) as venue:
         symbol = venue.market()

@@ -12,12 +12,13 @@ from itertools import islice
 from typing import Any, Final
 
 from trade_engine.domain.enums import Side
+from trade_engine.domain.errors import Unavailable
 from trade_engine.domain.market import Market
 from trade_engine.domain.orders import Trade
 from trade_engine.domain.scale import format_price, format_units
 from trade_engine.edge.views import show_candle, show_ticker, show_trade
 from trade_engine.edge.ws.messages import channel_frame
-from trade_engine.sequencer.ports import CommittedDepth, CommittedMarket, TickerView
+from trade_engine.sequencer.ports import CommittedDepth, CommittedMarket, MarketReader, TickerView
 
 #: Trades that a snapshot, or a reader that comes back, is shown.
 RECENT_TRADES: Final = 50
@@ -234,6 +235,72 @@ class TickerGroup(StateGroup):
     def _state(self) -> Any:
         market = self._market
         return show_ticker(market, self._ticker(market.symbol))
+
+
+class EveryMarketGroup(Group):
+    """A state of each market, of those that changed; ``position`` counts updates."""
+
+    def __init__(self, pause_ms: float) -> None:
+        self.pause_ms = pause_ms
+        self._touched: set[str] = set()
+        #: What was told last of each market, and at which position.
+        self._told: dict[str, tuple[int, Any]] = {}
+
+    @abstractmethod
+    def _state(self, symbol: str) -> Any:
+        """What to show of a market now."""
+
+    @abstractmethod
+    def _frame(self, states: list[Any], more: dict[str, Any]) -> bytes:
+        """A message with these states."""
+
+    def _compared(self, state: Any) -> Any:
+        """What of a state is news when it changes."""
+        return state
+
+    def touch(self, symbols: Iterable[str]) -> None:
+        """These markets may have changed."""
+        self._touched.update(symbols)
+
+    def update(self) -> bytes | None:
+        """The states that are others than before."""
+        before = self.position
+        touched, self._touched = sorted(self._touched), set()
+        for symbol in touched:
+            try:
+                state = self._state(symbol)
+            except Unavailable:
+                continue
+            known = self._told.get(symbol)
+            if known is None or self._compared(known[1]) != self._compared(state):
+                self.position = before + 1
+                self._told[symbol] = before + 1, state
+        return self.catch_up(before)
+
+    def catch_up(self, position: int) -> bytes | None:
+        """The states that changed since."""
+        changed = [state for at, state in self._told.values() if at > position]
+        return self._frame(changed, {}) if changed else None
+
+
+class TickersGroup(EveryMarketGroup):
+    """The rolling days of all markets; the snapshot has every one."""
+
+    def __init__(self, reader: MarketReader, pause_ms: float) -> None:
+        super().__init__(pause_ms)
+        self._reader = reader
+        listed = sorted(reader.markets.values(), key=lambda market: market.market_id)
+        self._told = {market.symbol: (0, self._state(market.symbol)) for market in listed}
+
+    def snapshot(self) -> bytes:
+        """All of them."""
+        return self._frame([state for _, state in self._told.values()], {"snapshot": True})
+
+    def _state(self, symbol: str) -> Any:
+        return show_ticker(self._reader.markets[symbol], self._reader.ticker(symbol))
+
+    def _frame(self, states: list[Any], more: dict[str, Any]) -> bytes:
+        return channel_frame({"type": "tickers", "sequence": self.position, **more}, states)
 
 
 class CandlesGroup(StateGroup):

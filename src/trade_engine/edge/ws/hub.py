@@ -24,6 +24,7 @@ from trade_engine.edge.ws.channels import (
     LevelsGroup,
     Tape,
     TickerGroup,
+    TickersGroup,
     TradesGroup,
 )
 from trade_engine.sequencer.ports import CommittedMarket, MarketReader
@@ -235,13 +236,15 @@ class Hub:
             return self._makers[channel](topic)
         view = lambda: self._reader.view(symbol)  # noqa: E731
         pause_ms = self._settings.statistics_ms
-        if channel not in ("ticker", "candles"):
+        if channel not in ("ticker", "tickers", "candles"):
             detail, _, apart_ms = str(detail).partition("@")
             group = self._make_paced(channel, symbol, view, int(detail))
             group.pause_ms = float(apart_ms) if apart_ms else None
             return group
         if channel == "ticker":
             return TickerGroup(view, self._reader.ticker, pause_ms)
+        if channel == "tickers":
+            return TickersGroup(self._reader, pause_ms)
         return CandlesGroup(view, str(detail), pause_ms, lambda: self._reader.committed_us)
 
     def _make_paced(self, channel: str, symbol: str, view: Callable[[], CommittedMarket], levels: int) -> Group:

@@ -36,7 +36,7 @@ from trade_engine.edge.ws.commands import (
     Unsubscribe,
     read_command,
 )
-from trade_engine.edge.ws.hub import Hub, Reader, Topic, paced
+from trade_engine.edge.ws.hub import EVERY, Hub, Reader, Topic, paced
 from trade_engine.edge.ws.logins import is_strange, login
 from trade_engine.edge.ws.messages import failure_frame, response_frame
 from trade_engine.marketdata.intervals import INTERVALS
@@ -45,7 +45,7 @@ NOT_JSON: Final = 4400
 STOPPING: Final = "the engine stops, nothing was done: come back"
 log = structlog.get_logger(__name__)
 
-MARKET_CHANNELS: Final = ("trades", "ticker", "candles", "depth", "book")
+MARKET_CHANNELS: Final = ("trades", "ticker", "tickers", "candles", "depth", "book")
 #: Levels a ``depth`` subscription may be limited to.
 LEVELS: Final = (5, 10, 20, 50)
 #: Milliseconds that its updates may be apart at the reader's wish, and the channels that have this.
@@ -277,7 +277,12 @@ class Session:
             self._topics.discard(topic)
             hub.unsubscribe(topic, self._connection)
             return shown, None
-        self._services.reader.view(topic[1])
+        reader = self._services.reader
+        if topic[1] == EVERY:
+            for symbol in reader.markets:
+                reader.ticker(symbol)
+        else:
+            reader.view(topic[1])
         self._room_for_one(topic in self._topics)
         self._topics.add(topic)
         return shown, lambda: hub.subscribe(topic, self._connection)
@@ -292,6 +297,11 @@ class Session:
         if channel not in MARKET_CHANNELS:
             message = f"channel must be one of {', '.join((*MARKET_CHANNELS, *PRIVATE))}"
             raise InvalidRequest("UNKNOWN_CHANNEL", message, field="channel", provided=channel[:100])
+        if channel == "tickers":
+            if command.symbol is not None:
+                message = "the channel is of all markets: leave symbol out, or subscribe to ticker"
+                raise InvalidRequest("INVALID_SYMBOL", message, field="symbol", provided=command.symbol[:100])
+            return (channel, EVERY, 0), {"channel": channel}
         if command.symbol is None:
             raise InvalidRequest("MISSING_FIELD", "the channel needs a symbol", field="symbol")
         symbol = self._services.markets.named(command.symbol).symbol

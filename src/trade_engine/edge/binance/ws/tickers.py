@@ -1,16 +1,15 @@
 """Streams of the rolling day: of one market, or of all that changed."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
-from trade_engine.domain.errors import Unavailable
 from trade_engine.edge.binance.given import joined
 from trade_engine.edge.binance.numbers import fixed, ms
 from trade_engine.edge.binance.tickers import changes, day_start_us
 from trade_engine.edge.binance.ws.feeds import StateFeed
 from trade_engine.edge.binance.ws.frames import event_frame
-from trade_engine.edge.ws.channels import Group, Tape
+from trade_engine.edge.ws.channels import EveryMarketGroup, Tape
 from trade_engine.sequencer.ports import MarketReader
 
 #: What both streams call their times, which are no change of the state.
@@ -88,41 +87,23 @@ class DayFeed(StateFeed):
         return self._show(self._view().market.symbol)
 
 
-class EveryDayFeed(Group):
-    """The days of all markets that changed; ``position`` counts updates."""
+class EveryDayFeed(EveryMarketGroup):
+    """The days of all markets that changed; there is no snapshot."""
 
     def __init__(self, show: Callable[[str], dict[str, Any]], pause_ms: float, stream: str, *, combined: bool) -> None:
+        super().__init__(pause_ms)
         self._show = show
         self._stream = stream
         self._combined = combined
-        self.pause_ms = pause_ms
-        self._touched: set[str] = set()
-        #: What was told last of each market, and at which position.
-        self._told: dict[str, tuple[int, dict[str, Any]]] = {}
-
-    def touch(self, symbols: Iterable[str]) -> None:
-        """These markets may have changed."""
-        self._touched.update(symbols)
 
     def snapshot(self) -> None:
         """Nothing."""
 
-    def update(self) -> bytes | None:
-        """The days that are others than before."""
-        before = self.position
-        touched, self._touched = sorted(self._touched), set()
-        for symbol in touched:
-            try:
-                state = self._show(symbol)
-            except Unavailable:
-                continue
-            known = self._told.get(symbol)
-            if known is None or _untimed(known[1]) != _untimed(state):
-                self.position = before + 1
-                self._told[symbol] = before + 1, state
-        return self.catch_up(before)
+    def _state(self, symbol: str) -> dict[str, Any]:
+        return self._show(symbol)
 
-    def catch_up(self, position: int) -> bytes | None:
-        """The days that changed since."""
-        changed = [state for at, state in self._told.values() if at > position]
-        return event_frame(self._stream, changed, combined=self._combined) if changed else None
+    def _compared(self, state: dict[str, Any]) -> Any:
+        return _untimed(state)
+
+    def _frame(self, states: list[Any], more: dict[str, Any]) -> bytes:  # noqa: ARG002 - without a snapshot there is none
+        return event_frame(self._stream, states, combined=self._combined)
