@@ -175,11 +175,12 @@ def running(name: str, environment: dict[str, str], *command: str) -> Iterator[s
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """The processes below one, the nearest first."""
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            yield int(child)
-            yield from descendants(int(child))
+    """The processes below one, the nearest first; each thread has children of its own, and buildah has several."""
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            for child in (thread / "children").read_text().split():
+                yield int(child)
+                yield from descendants(int(child))
 
 
 def ask(url: str, body: dict[str, Any] | None = None, token: str = "") -> dict[str, Any]:
