@@ -1,4 +1,4 @@
-"""Trace context (W3C, version 00) that follows from an order's id: whoever knows the order knows its trace (ADR 29).
+"""Trace context (W3C, version 00) that follows from an order's id: whoever knows the order knows its trace (ADR 28).
 
 So the relay, which tells of an order from the journal whenever it may, names the trace that the request made, and
 nothing has to be kept or carried from one to the other.
