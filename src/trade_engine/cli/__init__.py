@@ -63,7 +63,11 @@ COMMANDS: Final = (
         "Quote a market on both sides until SIGINT or SIGTERM, within an inventory limit.",
     ),
     LazyCommand("migrate", "trade_engine.cli.migrate:migrate", "Bring the database's schema up, or take it down."),
-    LazyCommand("openapi", "trade_engine.cli.openapi:openapi", "Print the OpenAPI 3.1 description of the REST API."),
+    LazyCommand(
+        "openapi",
+        "trade_engine.cli.openapi:openapi",
+        "Print the OpenAPI 3.1 description of the REST API, ours or the one for clients of Binance.",
+    ),
     LazyCommand("order", "trade_engine.cli.order:order", "Place, cancel, amend and list orders at a running server."),
     LazyCommand(
         "partitions",

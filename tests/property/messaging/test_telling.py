@@ -128,13 +128,13 @@ def _named(trade: Trade) -> Trade:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_every_order_is_told_as_it_was(seed: int) -> None:
+async def test_every_order_is_told_as_it_was(seed: int) -> None:
     listening = Listening(seed)
     for _ in range(150):
         listening.traders.go_on()
 
 
-def test_every_event_of_an_order_is_told() -> None:
+async def test_every_event_of_an_order_is_told() -> None:
     types: Counter[str] = Counter()
     for seed in random.Random(7).sample(range(1_000, 2_000), 20):
         listening = Listening(seed)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[3]
 README: Final = ROOT / "README.md"
-WANTED: Final = {"rabbitmq-server", "redis-server", "pgbouncer", "prometheus", "promtool", "amtool", "curl"}
+WANTED: Final = {"rabbitmq-server", "redis-server", "pgbouncer", "prometheus", "promtool", "amtool", "curl", "chromium"}
 
 
 def run(folder: Path, programs: Collection[str], *, user: int = 0, apt: str = "exit 0") -> list[str]:
