@@ -48,6 +48,20 @@ async def test_each_event_is_sent_once_signed_and_in_order(ground: Ground, recei
     assert notifier.intake.counts.repeated == 20
 
 
+async def test_an_endpoint_gets_every_event_that_comes_after_it(ground: Ground) -> None:
+    notifier = ground.start()
+    await until(lambda: notifier.is_active, "it does not begin")
+    for first in (0, 10, 20):
+        receiver = await Receiver().start()
+        try:
+            await ground.add(receiver)
+            await ground.publish(*(event(n, "BTC/USDT") for n in range(first, first + 10)))
+            await until(lambda late=receiver: len(late.taken) >= 10, "not all is sent")  # type: ignore[misc]
+            assert numbers(receiver) == list(range(first, first + 10))
+        finally:
+            await receiver.stop()
+
+
 async def test_a_minute_of_failures_and_then_everything_in_order(ground: Ground, receiver: Receiver) -> None:
     """Its short form: the receiver fails, hangs, and goes away, each longer than a try."""
     endpoint_id, secret = await ground.add(receiver)

@@ -3,7 +3,7 @@
 They are in the database before they are acknowledged.  One that comes again is known by its id.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -48,12 +48,16 @@ class Intake:
 
     Args:
         queue: where they wait.
-        endpoints: those there are now, the paused too: for them events wait.
+        endpoints: reads those there are now, the paused too: for them events wait.  Asked for each batch, so that an
+            endpoint gets every event that is committed after it was added.
         wake: called when something waits.
     """
 
     def __init__(
-        self, queue: WebhookQueue, endpoints: Callable[[], Sequence[WebhookEndpoint]], wake: Callable[[], None]
+        self,
+        queue: WebhookQueue,
+        endpoints: Callable[[], Awaitable[Sequence[WebhookEndpoint]]],
+        wake: Callable[[], None],
     ) -> None:
         self.counts = IntakeCounts()
         self._queue = queue
@@ -66,7 +70,8 @@ class Intake:
             batch = await link.batch(_AT_ONCE)
             if not batch:
                 continue
-            wanted = [each for received in batch for each in await self._wanted(link, received)]
+            endpoints = (await self._endpoints())[:ENDPOINTS_MAX]
+            wanted = [each for received in batch for each in await self._wanted(link, received, endpoints)]
             for start in range(0, len(wanted), _ROWS_AT_ONCE):
                 part = wanted[start : start + _ROWS_AT_ONCE]
                 queued = await self._queue.put(part)
@@ -77,7 +82,7 @@ class Intake:
             if wanted:
                 self._wake()
 
-    async def _wanted(self, link: Link, received: Received) -> list[Wanted]:
+    async def _wanted(self, link: Link, received: Received, endpoints: Sequence[WebhookEndpoint]) -> list[Wanted]:
         """Who wants an event; what cannot be understood is buried."""
         told = _read(received.body)
         if told is None:
@@ -86,7 +91,7 @@ class Intake:
             return []
         return [
             Wanted(endpoint.endpoint_id, told.symbol, told.event_id, told.event, received.body)
-            for endpoint in self._endpoints()[:ENDPOINTS_MAX]
+            for endpoint in endpoints
             if (not endpoint.event_types or told.event in endpoint.event_types)
             and (not endpoint.symbols or told.symbol in endpoint.symbols)
         ]

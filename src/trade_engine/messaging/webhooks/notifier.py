@@ -102,7 +102,8 @@ class Notifier:
         self._wake = asyncio.Event()
         self._endpoints: dict[str, _Endpoint] = {}
         self._lanes: dict[Lane, asyncio.Task[None]] = {}
-        self.intake = Intake(queue, lambda: [each.known for each in self._endpoints.values()], self._wake.set)
+        self._reading = asyncio.Lock()
+        self.intake = Intake(queue, self._known_endpoints, self._wake.set)
 
     def condition(self) -> str:
         """``ok``, or why this process sends nothing."""
@@ -183,8 +184,16 @@ class Notifier:
 
     # ---- endpoints
 
+    async def _known_endpoints(self) -> list[WebhookEndpoint]:
+        await self._read_endpoints()
+        return [each.known for each in self._endpoints.values()]
+
     async def _read_endpoints(self) -> None:
         """Know the endpoints as they are now."""
+        async with self._reading:
+            await self._look_at_endpoints()
+
+    async def _look_at_endpoints(self) -> None:
         found: dict[str, _Endpoint] = {}
         for known, keys in await self._store.keys():
             old = self._endpoints.get(known.endpoint_id)
