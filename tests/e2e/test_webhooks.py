@@ -15,9 +15,10 @@ import pytest
 
 from tests.e2e.test_events import running
 from tests.e2e.venue import Venue
-from tests.harness.events import Ear
+from tests.harness.events import Ear, emptied
 from tests.harness.receiver import Receiver
 from trade_engine.bench.own_server import free_port
+from trade_engine.messaging.topology import NOTIFICATIONS_QUEUE
 
 KEY = "ab" * 32
 LISTED = {"webhooks.private_networks": ["127.0.0.0/8"], "auth.encryption_key": KEY}
@@ -25,6 +26,7 @@ LISTED = {"webhooks.private_networks": ["127.0.0.0/8"], "auth.encryption_key": K
 
 @pytest.fixture
 async def ear(rabbit_url: str) -> AsyncIterator[Ear]:
+    await emptied(rabbit_url, NOTIFICATIONS_QUEUE)
     opened = await Ear(rabbit_url).open()
     yield opened
     await opened.close()
@@ -179,6 +181,7 @@ async def command(database_url: str, folder: Path, ear: Ear, *words: str) -> Any
 
 
 async def test_the_command_line_does_the_same(database_url: str, tmp_path: Path, rabbit_url: str) -> None:
+    await emptied(rabbit_url, NOTIFICATIONS_QUEUE)
     ear = Ear(rabbit_url)
     words = ("add", "https://hooks.example.com/", "--name", "office", "--reason", "tests")
     made = await command(database_url, tmp_path, ear, *words, "--event", "trade.executed", "--json")

@@ -17,9 +17,10 @@ import msgspec
 
 from tests.e2e.engines import EngineProcess
 from tests.fault.other_servers import run_drill, under_load
-from tests.harness.events import Ear
+from tests.harness.events import Ear, emptied
 from tests.harness.rabbitmq import TestRabbit
 from tests.harness.receiver import Receiver, hang
+from trade_engine.messaging.topology import NOTIFICATIONS_QUEUE
 
 _WELL_S = 2.0
 #: After a minute of failures the next try may be 80 s later.
@@ -52,6 +53,7 @@ async def drill(
     settings: Mapping[str, str] | None = None, taken_s: float = _TAKEN_S,
 ) -> WebhookFigures:  # fmt: skip
     """The whole drill: its figures; ``settings`` of the engine besides, ``taken_s`` to take everything afterwards."""
+    await emptied(rabbit_url, NOTIFICATIONS_QUEUE)
     ear, receiver = await Ear(rabbit_url).open(), await Receiver().start()
     more = {"WEBHOOKS__ENABLED": "true", "WEBHOOKS__PRIVATE_NETWORKS": "[127.0.0.0/8]", "LOGGING__LEVEL": "warning"}
     engine = EngineProcess(folder, database_url, **ear.settings | more | dict(settings or {}))
