@@ -213,8 +213,11 @@ class Flow:
         funds = {symbol.split("/")[0]: "100000" for symbol in symbols}
         traders = [await venue.trader(USDT="10000000", **funds) for _ in range(8)]
         self.mine = []
-        for _ in range(actions // 10):
+        for step in range(actions // 10):
             await asyncio.gather(*(self.act(traders, symbols) for _ in range(10)))
+            if step == actions // 20:
+                # Whatever is drawn: there are two days.
+                self.now_us += 24 * 3_600_000_000
             far = self.rng.random() < 0.05
             self.now_us += self.rng.randint(0, 8 * 3_600_000_000 if far else 40_000_000)
 

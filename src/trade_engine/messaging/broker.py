@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, cast
 import aiormq
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.channel import Channel
+from aiormq.exceptions import ChannelInvalidStateError
 
 from trade_engine.messaging.frames import frames_of
 from trade_engine.messaging.telling import EventMessage
@@ -76,7 +77,7 @@ async def away() -> AsyncIterator[None]:
         yield
     except TimeoutError as error:
         raise BrokerAway("RabbitMQ does not answer in time") from error
-    except (aiormq.AMQPError, OSError) as error:
+    except (aiormq.AMQPError, ChannelInvalidStateError, OSError) as error:
         raise BrokerAway(repr(error)) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
 
+import aiormq
 import asyncpg
 import pytest
 import structlog
 
 from tests.harness.webhooks import Ground, event, ground_on, until
-from trade_engine.messaging.consumer import ConsumerSettings, keep_consuming
+from trade_engine.messaging.broker import BrokerAway
+from trade_engine.messaging.consumer import ConsumerSettings, Link, Received, keep_consuming
 from trade_engine.messaging.cross_check import CrossCheck
-from trade_engine.messaging.topology import DEAD_QUEUE, TRADES_QUEUE
+from trade_engine.messaging.topology import DEAD_QUEUE, TRADES_QUEUE, Topology
 from trade_engine.wallet.port import WalletUnavailable
 
 
@@ -145,3 +147,14 @@ async def test_a_queue_that_was_deleted_is_declared_anew(ground: Ground, monkeyp
     await ground.publish(trade(2, trade_id))
     await until(lambda: running.check.counts.found == 2, "the new queue is not consumed")
     await running.stop()
+
+
+async def test_a_channel_that_has_closed_is_a_broker_that_is_away(rabbit_url: str) -> None:
+    """The library has an error of its own for it, which is none of its others."""
+    connection = await aiormq.connect(rabbit_url)
+    channel = await connection.channel()
+    await channel.close()
+    link = Link(channel, ConsumerSettings(rabbit_url, Topology(), TRADES_QUEUE, 10))
+    with pytest.raises(BrokerAway):
+        await link.done([Received(1, "", "", b"", None)])
+    await connection.close()
