@@ -25,7 +25,7 @@ from trade_engine.storage.embedded import (
 )
 from trade_engine.storage.embedded.account import Account, choose_account
 from trade_engine.storage.embedded.postmaster import SOCKET, read_postmaster
-from trade_engine.storage.embedded.processes import is_alive, server_processes
+from trade_engine.storage.embedded.processes import Process, is_alive, server_processes
 from trade_engine.storage.errors import EmbeddedError
 from trade_engine.storage.migrate import load_migrations, require_current, up
 
@@ -337,3 +337,15 @@ async def test_without_room_in_shared_memory_it_starts_on_files(
     connection = await asyncpg.connect(await server.start())
     assert await connection.fetchval("SHOW dynamic_shared_memory_type") == "mmap"
     await connection.close()
+
+
+async def test_a_process_at_its_end_is_waited_for_and_somebody_elses_is_not(
+    tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [[Process(7, account.uid, "")], [Process(7, account.uid, "")], []]
+    monkeypatch.setattr(leftovers, "server_processes", lambda *_: looks.pop(0) if looks else [])
+    await leftovers.end_orphans(tmp_path, account)
+    assert not looks
+    monkeypatch.setattr(leftovers, "server_processes", lambda *_: [Process(7, account.uid, "postgres --single")])
+    with pytest.raises(EmbeddedError, match="process 7"):
+        await leftovers.end_orphans(tmp_path, account)

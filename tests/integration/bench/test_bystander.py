@@ -38,8 +38,11 @@ async def test_a_strangers_attack_sends_what_its_name_says_and_ends(kind: str) -
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, asyncio.timeout(60):
-        until = time.monotonic() + 0.5
-        await STRANGERS[kind](port, port, "127.0.3.9", until)
+        # On a busy machine half a second may be over before anything is sent.
+        for seconds in (0.5, 2.0, 8.0):
+            await STRANGERS[kind](port, port, "127.0.3.9", time.monotonic() + seconds)
+            if EXPECTED[kind] in bytes(heard):
+                break
         assert EXPECTED[kind] in bytes(heard)
         assert opened >= 1
         await asyncio.sleep(0.05)

@@ -44,7 +44,8 @@ async def end_orphans(cluster: Path, account: Account) -> None:
         if not left:
             return
         for process in left:
-            if not (process.is_started_by_server or process.is_main(cluster)):
+            # One without a command line is at its end already: its memory is gone, and whose it was cannot be told.
+            if process.command and not (process.is_started_by_server or process.is_main(cluster)):
                 raise EmbeddedError(f"process {process.pid} ({process.command[:100]}) works on {cluster}: end it first")
         if how is not None:
             log.warning("ending_orphans", processes=[process.pid for process in left], signal=how.name)
