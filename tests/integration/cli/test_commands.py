@@ -182,6 +182,26 @@ def test_bench_of_orders_counts_what_the_table_holds(cli: Cli) -> None:
     assert figures["echo_per_s"] > 0
 
 
+@pytest.mark.parametrize("other", [("--face", "binance"), ("--pages", "2")], ids=lambda words: words[0].strip("-"))
+def test_bench_of_orders_compares_in_pairs(cli: Cli, other: tuple[str, str]) -> None:
+    words = (
+        "bench",
+        "orders",
+        *other,
+        "--pairs",
+        "1",
+        "--seconds",
+        "1",
+        "--connections",
+        "4",
+        "--users",
+        "6",
+        "--json",
+    )
+    figures = json.loads(CliRunner().invoke(main, list(words), catch_exceptions=False).output)
+    assert figures["ratio"] > 0
+
+
 def test_bench_of_fanout_counts_every_frame(cli: Cli) -> None:
     words = (
         "bench",
